@@ -1,0 +1,1 @@
+"""One model version, two paths, one score."""

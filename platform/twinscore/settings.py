@@ -1,0 +1,86 @@
+"""Every setting of the platform, read once from the environment; knows nothing of what uses them.
+
+Each field is the variable `TWINSCORE_<FIELD>`; unknown `TWINSCORE_*` names are refused,
+because a setting that is silently ignored is the worst kind.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from twinscore.errors import SettingsInvalid, near
+
+__all__ = ["Settings", "load_settings"]
+
+PREFIX = "TWINSCORE_"
+
+
+class Settings(BaseSettings):
+    """One machine by default; a cluster by other values of the same fields."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    home: Path = Path(".twinscore")
+    """Folder of everything the platform writes: registry, lake, logs, state of the local stack."""
+    mlflow_uri: str | None = None
+    """Tracking and registry URI; None means the embedded SQLite registry under `home`."""
+    ray_address: str | None = None
+    """Address of a Ray cluster; None means the local stack when it is up, else a Ray inside the process."""
+    num_cpus: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    """Cores that the local Ray may use."""
+    host: str = "127.0.0.1"
+    """Address that the local stack binds."""
+    serve_port: int = Field(default=8000, ge=1, le=65535)
+    """Port of the prediction endpoints."""
+    mlflow_port: int = Field(default=5000, ge=1, le=65535)
+    """Port of the MLflow server and its UI."""
+    dashboard_port: int = Field(default=8265, ge=1, le=65535)
+    """Port of the Ray dashboard and its job API."""
+    ray_port: int = Field(default=6379, ge=1, le=65535)
+    """Port of the Ray head (GCS)."""
+    max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
+    """Largest request body that an endpoint reads."""
+    max_rows_per_request: int = Field(default=10_000, ge=1)
+    """Most rows in one request."""
+    request_timeout_s: float = Field(default=30.0, gt=0)
+    """Seconds after which a client of an endpoint gives up."""
+
+    @property
+    def lake(self) -> Path:
+        """Folder of bundles, predictions and logs."""
+        return self.home / "lake"
+
+    @property
+    def registry_folder(self) -> Path:
+        """Folder of the embedded MLflow registry."""
+        return self.home / "mlflow"
+
+    @property
+    def embedded_registry_uri(self) -> str:
+        """URI of the embedded registry's SQLite file."""
+        return f"sqlite:///{self.registry_folder / 'mlflow.db'}"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings from the environment; `home` comes back absolute.
+
+    Raises:
+        SettingsInvalid: a `TWINSCORE_*` variable is unknown or its value is out of range.
+    """
+    known = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
+    for variable in os.environ:
+        if variable.startswith(PREFIX) and variable not in known:
+            message = f"The setting {variable} is unknown. {near(variable, known)}"
+            raise SettingsInvalid(message, setting=variable)
+    try:
+        settings = Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = f"{PREFIX}{'_'.join(str(part) for part in first['loc']).upper()}"
+        message = f"The setting {name} is invalid: {first['msg']}, got {first.get('input')!r}."
+        raise SettingsInvalid(message, setting=name) from error
+    return settings.model_copy(update={"home": settings.home.expanduser().resolve()})
