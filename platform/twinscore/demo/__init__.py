@@ -1,0 +1,1 @@
+"""The built-in story: a loan book and the walk from training to identical scores in both paths."""
