@@ -1,1 +1,46 @@
-"""One model version, two paths, one score."""
+"""twinscore: one model version, two paths, one score.
+
+The public Python API. Names load on first use, so that `import twinscore` stays light:
+nothing of Ray, MLflow, XGBoost or Great Expectations is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twinscore.api import adopt, down, parity, score, serve, status, train, up
+    from twinscore.errors import TwinscoreError
+    from twinscore.settings import Settings, load_settings
+
+__all__ = [
+    "Settings",
+    "TwinscoreError",
+    "adopt",
+    "down",
+    "load_settings",
+    "parity",
+    "score",
+    "serve",
+    "status",
+    "train",
+    "up",
+]
+
+_HOMES = {
+    "Settings": "twinscore.settings",
+    "TwinscoreError": "twinscore.errors",
+    "load_settings": "twinscore.settings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        message = f"module 'twinscore' has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(_HOMES.get(name, "twinscore.api")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
