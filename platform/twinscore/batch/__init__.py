@@ -1,0 +1,1 @@
+"""Score Parquet in bulk on Ray: plan, score shard by shard, commit once."""

@@ -1,0 +1,1 @@
+"""The commands: parse, call the rooms below, show; no decision is made here."""

@@ -1,0 +1,1 @@
+"""Answer HTTP requests on Ray Serve: one application per model, at /<model>."""

@@ -1,0 +1,1 @@
+"""The one path from a checked table, or one row, to scores; both batch and online call it."""

@@ -1,0 +1,1 @@
+"""Train a version, or adopt one trained elsewhere: booster, contract, bundle, registration."""
