@@ -1,1 +1,1 @@
-"""Answer HTTP requests on Ray Serve: one application per model, at /<model>."""
+"""The online path: a model version that answers HTTP requests on Ray Serve."""

@@ -1,0 +1,263 @@
+"""The promise held against a running endpoint: the same rows through both paths, compared bit by bit.
+
+The batch side is the scoring core on a table, the online side is HTTP. Both must be the same version, refuse
+the same rows and give the same bits for the others.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from twinscore.errors import (
+    ContractBroken,
+    FileUnreadable,
+    InputEmpty,
+    ModelNotReady,
+    PredictFailed,
+    RequestMalformed,
+)
+from twinscore.online.client import PredictClient
+
+if TYPE_CHECKING:
+    from twinscore.bundle.files import Bundle
+    from twinscore.scoring.parity import ParityReport
+    from twinscore.settings import Settings
+
+__all__ = ["ParityCheck", "parity"]
+
+Progress = Callable[[int, int], None]
+
+_SINGLE_ROWS = 4000
+"""Accepted rows that are sent one per request; the rest goes in requests of 2 to 50 rows."""
+_LARGEST_REQUEST = 50
+_CONNECTIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ParityCheck:
+    """What a comparison of both paths found."""
+
+    report: ParityReport
+    """The accepted rows, compared bit by bit."""
+    model: str
+    version: str
+    bundle_digest: str
+    n_rows: int
+    """Rows taken from the input, refused ones included."""
+    n_refused: int
+    """Rows that the batch path refused."""
+    verdicts_differ: tuple[int, ...]
+    """Positions of rows that one path refused and the other scored."""
+    n_requests: int
+    n_single: int
+    """Requests that carried one row."""
+    seconds: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether no bit and no verdict differs."""
+        return self.report.differing_rows == 0 and not self.verdicts_differ
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """Rows that travel together: their positions in the input."""
+
+    positions: tuple[int, ...]
+    body: bytes
+
+
+def parity(
+    settings: Settings,
+    model: str,
+    input: str | Path,  # noqa: A002 - the word that the command and the docs use
+    rows: int,
+    *,
+    url: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> ParityCheck:
+    """Score the first `rows` rows of Parquet through both paths and compare every bit.
+
+    Args:
+        settings: where the registry, the bundle store and the endpoints are.
+        model: what is served: `NAME`, or `NAME@ALIAS` / `NAME/VERSION`, which must then be the served version.
+        input: a Parquet file, a folder of them or a glob.
+        rows: how many rows to take, from the start.
+        url: address of the endpoint, when it is not this stack's.
+        seed: decides how rows are grouped into requests.
+        progress: called with rows done and rows to do.
+
+    Raises:
+        ModelNotReady: the model is not served, or another version of it is.
+        FileUnreadable, InputEmpty, SchemaMismatch: the input cannot be used.
+        PredictFailed: the endpoint stopped answering, or changed its version meanwhile.
+    """
+    from twinscore.online.deploy import endpoint_url
+    from twinscore.scoring.table import check_and_score
+    from twinscore.wiring import load_version
+
+    name = model.removeprefix("models:/").partition("@")[0].partition("/")[0]
+    with PredictClient(url or endpoint_url(settings, name), timeout_s=settings.request_timeout_s) as client:
+        served = client.version()
+        asked = model if model.removeprefix("models:/") != name else f"{name}/{served['version']}"
+        found, bundle = load_version(settings, asked)
+        if bundle.digest != served["bundle_digest"]:
+            message = (
+                f"{client.url} serves version {served['version']} (bundle {served['bundle_digest'][:12]}), but {model}"
+                f" is version {found.version} (bundle {bundle.digest[:12]}). Run `twinscore serve --model {model}`."
+            )
+            raise ModelNotReady(message, url=client.url, served=served["version"], asked=found.version)
+        table = bundle.checker.conform(_first_rows(Path(input), rows, bundle), source=str(input))
+        started = time.monotonic()
+        verdict, scored = check_and_score(table, bundle)
+        accepted = verdict.accepted.nonzero()[0].tolist()
+        requests = _requests(table, set(accepted), seed)
+        answers = _ask_all(client, requests, table.num_rows, str(served["version"]), progress)
+        seconds = time.monotonic() - started
+    return ParityCheck(
+        report=_compare(scored, accepted, answers),
+        model=name,
+        version=str(served["version"]),
+        bundle_digest=bundle.digest,
+        n_rows=table.num_rows,
+        n_refused=table.num_rows - len(accepted),
+        verdicts_differ=tuple(sorted(set(accepted) ^ answers.keys())),
+        n_requests=len(requests),
+        n_single=sum(len(request.positions) == 1 for request in requests),
+        seconds=seconds,
+    )
+
+
+def _first_rows(source: Path, n_rows: int, bundle: Bundle) -> pa.Table:
+    """Return the contract's columns of the first rows: (n_rows, those present in the input)."""
+    import pyarrow.dataset as ds
+
+    if source.is_dir():
+        files = sorted(path for path in source.rglob("*.parquet") if not _hidden(path.relative_to(source)))
+    else:
+        files = [source] if source.exists() else sorted(source.parent.glob(source.name))
+    if not files:
+        message = f"{source} holds no Parquet file; give a file, a folder or a glob."
+        raise FileUnreadable(message, path=str(source))
+    try:
+        dataset = ds.dataset([str(path) for path in files], format="parquet")
+        present = [name for name in bundle.contract.schema.names if name in dataset.schema.names]
+        table = dataset.head(n_rows, columns=present)
+    except (OSError, pa.ArrowException) as error:
+        message = f"{source} cannot be read as Parquet: {str(error)[:300]}"
+        raise FileUnreadable(message, path=str(source)) from error
+    if table.num_rows == 0:
+        message = f"{source} has no rows to compare."
+        raise InputEmpty(message, path=str(source))
+    return table
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(("_", ".")) for part in path.parts)
+
+
+def _requests(table: pa.Table, accepted: set[int], seed: int) -> list[_Request]:
+    """Group rows into requests: refused rows alone, accepted ones alone first and in seeded groups after.
+
+    A refused row refuses its whole request, so it must travel alone for its own verdict to be seen.
+    """
+    from twinscore.contract.rows import table_to_rows
+
+    rows = table_to_rows(table)
+    chance = random.Random(seed)
+    singles = [position for position in range(len(rows)) if position not in accepted]
+    together = [position for position in range(len(rows)) if position in accepted]
+    chance.shuffle(together)
+    singles += together[:_SINGLE_ROWS]
+    requests = [_Request((position,), _json(rows[position])) for position in singles]
+    rest = together[_SINGLE_ROWS:]
+    while rest:
+        size = chance.randint(2, _LARGEST_REQUEST)
+        positions, rest = tuple(rest[:size]), rest[size:]
+        requests.append(_Request(positions, _json({"instances": [rows[position] for position in positions]})))
+    chance.shuffle(requests)
+    return requests
+
+
+def _json(value: object) -> bytes:
+    # Python's writer prints inf as Infinity, which the endpoint refuses as the batch path does;
+    # msgspec would print null and ask about another row.
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def _ask_all(
+    client: PredictClient, requests: Sequence[_Request], n_rows: int, version: str, progress: Progress | None
+) -> dict[int, dict[str, Any]]:
+    """Send every request over a few connections and return the predictions by position; refused rows are absent."""
+    answers: dict[int, dict[str, Any]] = {}
+    done = 0
+    lock = threading.Lock()
+
+    def ask(request: _Request) -> None:
+        nonlocal done
+        found = dict(_ask(client, request, version))
+        with lock:
+            answers.update(found)
+            done += len(request.positions)
+            if progress is not None:
+                progress(done, n_rows)
+
+    with ThreadPoolExecutor(_CONNECTIONS) as pool:
+        for finished in [pool.submit(ask, request) for request in requests]:
+            finished.result()
+    return answers
+
+
+def _ask(client: PredictClient, request: _Request, version: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        answer = client.send(request.body)
+    except (ContractBroken, RequestMalformed):
+        if len(request.positions) > 1:
+            # Rows that the batch path accepted were refused together: ask for each, to name the one.
+            for position, row in zip(request.positions, json.loads(request.body)["instances"], strict=True):
+                yield from _ask(client, _Request((position,), _json(row)), version)
+        return
+    if str(answer["version"]) != version:
+        message = f"{client.url} changed from version {version} to {answer['version']} meanwhile; compare again."
+        raise PredictFailed(message, url=client.url)
+    for position, prediction in zip(request.positions, answer["predictions"], strict=True):
+        yield position, prediction
+
+
+def _compare(scored: pa.Table, accepted: Sequence[int], answers: dict[int, dict[str, Any]]) -> ParityReport:
+    """Compare the rows that both paths accepted; the others are verdict differences, counted by the caller."""
+    from twinscore.scoring.parity import compare
+
+    both = [(place, position) for place, position in enumerate(accepted) if position in answers]
+    places = pa.array([place for place, _ in both], pa.int64())
+    positions = pa.array([position for _, position in both], pa.int64())
+    batch = scored.take(places).append_column("row", positions)
+    online = _as_scores([answers[position] for _, position in both], scored.schema).append_column("row", positions)
+    return compare(batch, online, key=["row"])
+
+
+def _as_scores(predictions: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Return predictions as a table of the scoring core's schema; no value is rounded on the way."""
+    readers: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "uncertainty": lambda prediction: prediction["uncertainty"]["value"],
+        "lower": lambda prediction: prediction["uncertainty"]["lower"],
+        "upper": lambda prediction: prediction["uncertainty"]["upper"],
+        "prediction_set": lambda prediction: prediction["uncertainty"]["prediction_set"],
+    }
+    columns = []
+    for field in schema:
+        name = field.name
+        read = readers.get(name) or (lambda prediction, name=name: prediction[name])
+        columns.append(pa.array([read(prediction) for prediction in predictions], field.type))
+    return pa.Table.from_arrays(columns, schema=schema)

@@ -1,0 +1,155 @@
+"""Puts a model version behind HTTP on the Ray that the process is connected to; starts and stops no Ray.
+
+The registry is asked here, once. What a replica gets is a folder in the bundle store and its digest.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from twinscore.errors import ModelNotReady, SettingsInvalid
+from twinscore.online.endpoint import Limits
+from twinscore.online.replica import EndpointReplica
+from twinscore.online.spec import ServeSpec
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+    from twinscore.settings import Settings
+
+__all__ = ["build_application", "endpoint_url", "serve_model", "stop_model"]
+
+_READY_TIMEOUT_S = 90.0
+_POLL_S = 0.1
+
+
+def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeSpec | None = None) -> str:
+    """Serve a model version at `/<model>` and return its URL once it answers ready.
+
+    A version that is served already is replaced without a gap: Serve starts and checks the new replicas first.
+
+    Args:
+        settings: where the registry, the bundle store and Serve are.
+        ref: `NAME`, `NAME@ALIAS` or `NAME/VERSION`.
+        replicas: processes that answer; ignored when `spec` is given.
+        spec: every serving option.
+
+    Raises:
+        ModelNotFound: the registry knows no such model, version or alias.
+        BundleInvalid: the version carries no complete bundle.
+        ModelNotReady: Serve could not start the version, or its endpoint does not answer.
+    """
+    from ray import serve
+
+    from twinscore.wiring import load_version
+
+    spec = spec or ServeSpec(model=ref, replicas=replicas)
+    found, bundle = load_version(settings, ref)
+    _refuse_unroutable(found.model)
+    application = build_application(
+        spec, folder=str(bundle.folder), digest=bundle.digest, model=found.model, version=found.version,
+        limits=Limits.of(settings),
+    )  # fmt: skip
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={
+            "host": settings.host,
+            "port": settings.serve_port,
+            "request_timeout_s": settings.request_timeout_s,
+        },
+    )
+    try:
+        serve.run(application, name=found.model, route_prefix=f"/{found.model}", blocking=False)
+    except RuntimeError as error:
+        message = (
+            f"Serve could not start {found.model} version {found.version}: {_last_line(error)}"
+            f" The replica's log is in the Ray dashboard under Serve / {found.model}."
+        )
+        raise ModelNotReady(message, model=found.model, version=found.version) from error
+    url = endpoint_url(settings, found.model)
+    _wait_ready(url, bundle.digest)
+    return url
+
+
+def stop_model(model: str) -> None:
+    """Take a model's endpoint away; requests inside it are finished first."""
+    from ray import serve
+
+    serve.delete(model)
+
+
+def endpoint_url(settings: Settings, model: str) -> str:
+    """Return the address under which a model is served on this stack."""
+    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
+    return f"http://{host}:{settings.serve_port}/{model}"
+
+
+def build_application(
+    spec: ServeSpec, *, folder: str, digest: str, model: str, version: str, limits: Limits
+) -> Application:
+    """Return the Serve application of one bundle; nothing is started."""
+    from ray import serve
+
+    scale: dict[str, Any] = {"num_replicas": spec.replicas}
+    if spec.max_replicas is not None and spec.max_replicas > spec.replicas:
+        scale = {
+            "autoscaling_config": {
+                "min_replicas": spec.replicas,
+                "max_replicas": spec.max_replicas,
+                "target_ongoing_requests": max(1, spec.max_ongoing_requests // 4),
+            }
+        }
+    deployment = serve.deployment(
+        serve.ingress()(EndpointReplica),
+        name="endpoint",
+        ray_actor_options={"num_cpus": spec.cpus},
+        max_ongoing_requests=spec.max_ongoing_requests,
+        max_queued_requests=spec.max_queued_requests,
+        backpressure_config={"status_code": 503, "retry_after_s": 1},
+        graceful_shutdown_timeout_s=spec.shutdown_s,
+        graceful_shutdown_wait_loop_s=0.5,
+        health_check_period_s=2,
+        health_check_timeout_s=5,
+        max_constructor_retry_count=3,
+        logging_config={"enable_access_log": False},
+        **scale,
+    )
+    return deployment.bind(folder, digest, model, version, limits)
+
+
+def _wait_ready(url: str, digest: str) -> None:
+    """Wait until the proxy routes to the new version.
+
+    Serve calls an application running before its proxies have heard of the route, and a proxy answers 404 to
+    a route it has not heard of, so only the endpoint's own answer counts.
+    """
+    import httpx
+
+    deadline = time.monotonic() + _READY_TIMEOUT_S
+    seen = "no answer"
+    with httpx.Client(timeout=5.0, trust_env=False) as client:
+        while time.monotonic() < deadline:
+            try:
+                answer = client.get(f"{url}/version")
+                if answer.status_code == 200 and answer.json().get("bundle_digest") == digest:
+                    return
+                seen = f"status {answer.status_code}"
+            except (httpx.HTTPError, ValueError) as error:
+                seen = type(error).__name__
+            time.sleep(_POLL_S)
+    message = f"The endpoint {url} did not become ready within {_READY_TIMEOUT_S:.0f} s (last seen: {seen})."
+    raise ModelNotReady(message, url=url, seen=seen)
+
+
+def _refuse_unroutable(model: str) -> None:
+    import re
+
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", model) is None:
+        message = f"The model name {model!r} cannot be a path; use letters, digits, dot, dash and underscore."
+        raise SettingsInvalid(message, model=model)
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:500] if lines else type(error).__name__

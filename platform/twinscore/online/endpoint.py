@@ -1,0 +1,272 @@
+"""The request core of one model version: bytes in, bytes out; knows no HTTP library, no Ray and no registry.
+
+Any listener hands it the body, the content type and a request id, and sends back what it returns. Nothing
+that a caller can send raises out of it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from twinscore.contract.check import Fault
+from twinscore.contract.rows import decode_rows, rows_to_table, table_to_rows
+from twinscore.errors import MediaTypeUnsupported, ModelNotReady, RequestError, RequestMalformed, RequestTooLarge
+from twinscore.online import strict_json
+from twinscore.online.answer import (
+    Answer,
+    Prediction,
+    Predictions,
+    Uncertainty,
+    as_json,
+    contract_problem,
+    internal_problem,
+    refusal,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pyarrow as pa
+
+    from twinscore.bundle.files import Bundle
+    from twinscore.settings import Settings
+
+__all__ = ["ROW_WISE_MAX", "Endpoint", "Limits"]
+
+ROW_WISE_MAX = 8
+"""Most rows that go through the single-row scorer; above, the table path is cheaper. The bits are the same."""
+
+_JSON = re.compile(r'application/json(?:\s*;\s*charset\s*=\s*"?utf-8"?)?', re.IGNORECASE)
+_TOP = ""
+_ROOT = "/instances"
+_log = structlog.get_logger("twinscore.online")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may ask for."""
+
+    max_body_bytes: int = 16 * 1024 * 1024
+    max_rows: int = 10_000
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """Return the limits that the settings name."""
+        return cls(max_body_bytes=settings.max_body_bytes, max_rows=settings.max_rows_per_request)
+
+
+class Endpoint:
+    """One verified model version that answers requests.
+
+    Building it compiles and verifies the scorer on the bundle's own reference rows, so an endpoint that
+    exists is ready. It holds no state of a request and may be called from several threads.
+    """
+
+    def __init__(self, bundle: Bundle, *, model: str, version: str, limits: Limits | None = None) -> None:
+        from twinscore.scoring.row import RowScorer
+        from twinscore.scoring.table import check_and_score
+
+        self.bundle = bundle
+        self.model = model
+        self.version = version
+        self.limits = limits or Limits()
+        self._contract = bundle.contract
+        self._key = bundle.contract.key
+        self._row_is_instances = any(column.name == "instances" for column in bundle.contract.columns)
+        self._scorer = RowScorer(bundle)
+        self._check_row = bundle.checker.check_row
+        self._check_and_score = check_and_score
+
+    @property
+    def scorer(self) -> str:
+        """What scores single rows: `forest` or, when that differed on a reference row, `booster`."""
+        return "forest" if self._scorer.uses_forest else "booster"
+
+    @property
+    def mismatch(self) -> str | None:
+        """Why the forest was set aside, or None."""
+        return self._scorer.mismatch
+
+    def facts(self) -> dict[str, Any]:
+        """Return what identifies this version, as `/version` shows it."""
+        return {
+            "model": self.model,
+            "version": self.version,
+            "bundle_digest": self.bundle.digest,
+            "contract_digest": self.bundle.contract_digest,
+            "scorer": self.scorer,
+            "mismatch": self.mismatch,
+        }
+
+    def example(self) -> dict[str, Any]:
+        """Return a real row that the contract accepts, from the bundle's reference rows, ready for JSON."""
+        conformed = self.bundle.checker.conform(
+            self.bundle.golden.select(self._contract.schema.names), source="the reference rows"
+        )
+        verdict = self.bundle.checker.check(conformed)
+        first = int(verdict.accepted.argmax())
+        return table_to_rows(conformed.slice(first, 1))[0]
+
+    def predict(self, body: bytes, content_type: str | None, request_id: str) -> Answer:
+        """Answer one prediction request; every outcome is an answer, none an exception.
+
+        Args:
+            body: JSON in UTF-8, one flat row or `{"instances": [row, ..]}`.
+            content_type: what the caller says the body is; only `application/json` is read.
+            request_id: goes into the answer and the log.
+        """
+        try:
+            self._refuse_unreadable(body, content_type)
+            instances, at = self._instances(strict_json.decode(body))
+            return self._answer_rows(instances, at, request_id)
+        except (RequestError, ModelNotReady) as error:
+            return refusal(error, request_id)
+        except _RowsRefusedError as broken:
+            return contract_problem(broken.faults, broken.n_faults, broken.n_rows, request_id)
+        except Exception:  # noqa: BLE001 - the promise is an answer to every request
+            # Not reachable by any input we know of; the caller learns the id, the log the cause.
+            _log.exception("predict_failed", request_id=request_id, model=self.model, version=self.version)
+            return internal_problem(request_id)
+
+    def _refuse_unreadable(self, body: bytes, content_type: str | None) -> None:
+        if content_type is None or _JSON.fullmatch(content_type.strip()) is None:
+            message = "The content type is not one that is read; send application/json in UTF-8."
+            raise MediaTypeUnsupported(message, expected="application/json")
+        if len(body) > self.limits.max_body_bytes:
+            raise body_too_large(self.limits)
+        if not body:
+            message = "The body is empty; expected a JSON object."
+            raise RequestMalformed(message)
+
+    def _instances(self, value: object) -> tuple[Sequence[object], str]:
+        """Return the rows of a decoded body and the JSON pointer they stand under."""
+        if not isinstance(value, dict):
+            expected = 'a row object or {"instances": [row, ..]}'
+            raise _wrong_shape(_TOP, "type", expected, value)
+        rows = value.get("instances")
+        if isinstance(rows, list):
+            if len(value) > 1:
+                other = next(name for name in value if name != "instances")
+                raise _wrong_shape(_pointer("", other), "unknown_member", "only instances", value[other])
+            if not rows:
+                raise _wrong_shape(_ROOT, "row_count", f"1 to {self.limits.max_rows} rows", rows)
+            if len(rows) > self.limits.max_rows:
+                message = f"The request has {len(rows)} rows; at most {self.limits.max_rows} are read at a time."
+                raise RequestTooLarge(message, rows=len(rows), max_rows=self.limits.max_rows)
+            return rows, _ROOT
+        if "instances" in value and not self._row_is_instances:
+            raise _wrong_shape(_ROOT, "type", "an array of rows", rows)
+        return [value], ""
+
+    def _answer_rows(self, instances: Sequence[object], at: str, request_id: str) -> Answer:
+        rows, broken = decode_rows(instances, self._contract, at=at)
+        if not at and broken:
+            broken = [_at_top(fault) for fault in broken]
+        if broken or len(rows) <= ROW_WISE_MAX:
+            predictions = self._row_by_row(rows, broken, at)
+        else:
+            predictions = self._as_table(rows, at)
+        return as_json(Predictions(request_id, self.model, self.version, predictions), request_id)
+
+    def _row_by_row(self, rows: Sequence[Mapping[str, Any]], broken: list[Fault], at: str) -> list[Prediction]:
+        """Check and score each row by itself; with faults from decoding, only check the rest to list all faults."""
+        score = self._scorer.score
+        faults = list(broken)
+        known = {fault.path for fault in broken}
+        predictions = []
+        for position, row in enumerate(rows):
+            found = self._check_row(row)
+            if found:
+                place = f"{at}/{position}" if at else ""
+                critical = [_placed(fault, place) for fault in found if fault.severity == "critical"]
+                faults += [fault for fault in critical if fault.path not in known]
+            if not faults:
+                predictions.append(self._prediction(position, self._key_of(row), score(row, flagged=bool(found))))
+        if faults:
+            raise _RowsRefusedError(faults, len(faults), len(rows))
+        return predictions
+
+    def _as_table(self, rows: Sequence[Mapping[str, Any]], at: str) -> list[Prediction]:
+        table = rows_to_table(rows, self._contract)
+        verdict, scored = self._check_and_score(table, self.bundle)
+        if not verdict.accepted.all():
+            raise _RowsRefusedError(*_critical(verdict.faults, at), len(rows))
+        keys = table_to_rows(table.select(list(self._key)))
+        return [
+            self._prediction(position, key, values)
+            for position, (key, values) in enumerate(zip(keys, scored.to_pylist(), strict=True))
+        ]
+
+    def _key_of(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: row[name] for name in self._key}
+
+    def _prediction(self, position: int, key: dict[str, Any], values: Mapping[str, Any]) -> Prediction:
+        return Prediction(
+            position,
+            key,
+            values["score"],
+            values["decision"],
+            Uncertainty(values["uncertainty"], values["lower"], values["upper"], values["prediction_set"]),
+            values["review"],
+            values["review_reason"],
+        )
+
+
+def body_too_large(limits: Limits) -> RequestTooLarge:
+    """Return the refusal of a body beyond the limit; listeners raise it before reading the rest."""
+    message = f"The body is larger than {limits.max_body_bytes} bytes; send fewer rows at a time."
+    return RequestTooLarge(message, max_body_bytes=limits.max_body_bytes)
+
+
+class _RowsRefusedError(Exception):
+    """Rows that may not be scored; stays inside this module."""
+
+    def __init__(self, faults: Sequence[Fault], n_faults: int, n_rows: int) -> None:
+        super().__init__(f"{n_faults} faults")
+        self.faults = faults
+        self.n_faults = n_faults
+        self.n_rows = n_rows
+
+
+def _wrong_shape(path: str, rule: str, expected: str, value: object) -> _RowsRefusedError:
+    """Return the refusal of a body that holds no rows; a container is shown by its kind only."""
+    kinds = {dict: "an object", list: "an array"}
+    shown = kinds.get(type(value)) or repr(value)[:80]
+    return _RowsRefusedError([Fault(path, None, rule, expected, shown, "critical")], 1, 1)
+
+
+def _pointer(at: str, name: str) -> str:
+    return f"{at}/{name.replace('~', '~0').replace('/', '~1')}"
+
+
+def _placed(fault: Fault, place: str) -> Fault:
+    path = place if fault.column is None else _pointer(place, fault.column)
+    return Fault(path, fault.column, fault.rule, fault.expected, fault.value, fault.severity)
+
+
+def _at_top(fault: Fault) -> Fault:
+    """Take the row number out of a path of the one flat row: `/0/age` becomes `/age`."""
+    path = fault.path.removeprefix("/0")
+    return Fault(path, fault.column, fault.rule, fault.expected, fault.value, fault.severity)
+
+
+def _critical(faults: pa.Table, at: str) -> tuple[list[Fault], int]:
+    """Return the first critical faults of a verdict with their paths, and how many there are."""
+    import pyarrow.compute as pc
+
+    from twinscore.online.answer import MAX_FAULTS
+
+    critical = faults.filter(pc.equal(faults["severity"], "critical"))
+    first = critical.sort_by("row").slice(0, MAX_FAULTS).to_pylist()
+    listed = [
+        _placed(
+            Fault("", fault["column"], fault["rule"], fault["expected"], fault["value"], fault["severity"]),
+            f"{at}/{fault['row']}",
+        )
+        for fault in first
+    ]
+    return listed, critical.num_rows

@@ -1,0 +1,249 @@
+"""The OpenAPI 3.1 description of one endpoint, generated from its contract; knows no HTTP library.
+
+Types, ranges and categories come from the contract's own row rules, and every example is a real row of
+the bundle with the endpoint's real answer to it, so the description cannot drift from the behaviour.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pyarrow as pa
+
+from twinscore.online.answer import MAX_FAULTS, PROBLEMS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from twinscore.contract.model import Column, Contract, Expectation
+    from twinscore.online.endpoint import Endpoint
+
+__all__ = ["column_schema", "describe"]
+
+_OPENAPI_VERSION = "3.1.0"
+_SENTENCES = {
+    "bad_json": "The body is not strict JSON: syntax, NaN, numbers beyond a double, duplicate keys, encoding, nesting.",
+    "too_large": "Too many bytes, rows, or characters in a string.",
+    "unsupported_media_type": "The content type is not `application/json`.",
+    "contract_broken": "One or more rows break the contract; nothing was scored.",
+    "predict_failed": "The model is not ready, or failed to answer; try again.",
+}
+
+
+def describe(endpoint: Endpoint) -> dict[str, Any]:
+    """Return the OpenAPI document of an endpoint as JSON values."""
+    model, contract = endpoint.model, endpoint.bundle.contract
+    row = endpoint.example()
+    answer = msgspec.json.decode(endpoint.predict(msgspec.json.encode(row), "application/json", "example").body)
+    return {
+        "openapi": _OPENAPI_VERSION,
+        "info": {
+            "title": f"{model}: predictions",
+            "version": str(endpoint.version),
+            "description": f"Bundle `{endpoint.bundle.digest}`, contract `{endpoint.bundle.contract_digest}`.",
+        },
+        "servers": [{"url": f"/{model}"}],
+        "paths": {
+            "/predict": {"post": _predict_operation(endpoint, row, answer)},
+            "/health/live": {"get": _get("Is the process up", "application/json")},
+            "/health/ready": {"get": _get("Is the model verified and ready", "application/json", may_be_unready=True)},
+            "/version": {"get": _get("Version, digests and scorer", "application/json", may_be_unready=True)},
+            "/contract": {"get": _get("The contract", "application/yaml", may_be_unready=True)},
+        },
+        "components": {"schemas": _schemas(contract)},
+    }
+
+
+def _predict_operation(endpoint: Endpoint, row: dict[str, Any], answer: object) -> dict[str, Any]:
+    statuses: dict[str, list[str]] = {}
+    for code, sentence in _SENTENCES.items():
+        statuses.setdefault(str(PROBLEMS[code].status), []).append(sentence)
+    refusals = {status: _problem(" ".join(sentences)) for status, sentences in statuses.items()}
+    body = {"anyOf": [_ref("Row"), _ref("Rows")]}
+    return {
+        "operationId": "predict",
+        "summary": f"Score one row or up to {endpoint.limits.max_rows} rows",
+        "parameters": [
+            {
+                "name": "x-request-id",
+                "in": "header",
+                "required": False,
+                "description": "Comes back in the answer. Another text than this pattern is replaced.",
+                "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+            }
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": body,
+                    "examples": {"one": {"value": row}, "many": {"value": {"instances": [row]}}},
+                }
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "Every row was accepted and scored, in the order sent.",
+                "content": {"application/json": {"schema": _ref("Predictions"), "example": answer}},
+            },
+            **refusals,
+        },
+    }
+
+
+def _schemas(contract: Contract) -> dict[str, Any]:
+    return {
+        "Row": {
+            "type": "object",
+            "properties": {column.name: column_schema(column, contract) for column in contract.columns},
+            "required": [column.name for column in contract.columns],
+            "additionalProperties": False,
+        },
+        "Rows": {
+            "type": "object",
+            "properties": {"instances": {"type": "array", "minItems": 1, "items": _ref("Row")}},
+            "required": ["instances"],
+            "additionalProperties": False,
+        },
+        "Predictions": _PREDICTIONS,
+        "Problem": _PROBLEM,
+    }
+
+
+def column_schema(column: Column, contract: Contract) -> dict[str, Any]:
+    """Return the JSON schema of one column: its type and those of its row rules that JSON schema can say."""
+    schema: dict[str, Any] = _json_type(column.type)
+    nullable = column.name not in contract.key
+    for expectation in contract.expectations:
+        kwargs = expectation.kwargs
+        if kwargs.get("column") != column.name or not _refuses_rows(expectation):
+            continue
+        if expectation.type == "expect_column_values_to_not_be_null":
+            nullable = False
+        elif expectation.type in _RULES:
+            schema |= _RULES[expectation.type](kwargs)
+    if nullable:
+        schema["type"] = [schema["type"], "null"]
+        if "enum" in schema:
+            schema["enum"] = [*schema["enum"], None]
+    return schema
+
+
+def _refuses_rows(expectation: Expectation) -> bool:
+    return expectation.severity == "critical" and expectation.kwargs.get("mostly", 1) == 1
+
+
+def _json_type(kind: pa.DataType) -> dict[str, Any]:
+    if pa.types.is_boolean(kind):
+        return {"type": "boolean"}
+    if pa.types.is_integer(kind):
+        return {"type": "integer"}
+    if pa.types.is_floating(kind):
+        return {"type": "number"}
+    if pa.types.is_timestamp(kind):
+        return {"type": "string", "format": "date-time"}
+    if pa.types.is_date(kind):
+        return {"type": "string", "format": "date"}
+    return {"type": "string"}
+
+
+def _between(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    bounds = (
+        ("min_value", "exclusiveMinimum" if kwargs.get("strict_min") else "minimum"),
+        ("max_value", "exclusiveMaximum" if kwargs.get("strict_max") else "maximum"),
+    )
+    # Bounds of times are texts, which JSON schema cannot compare.
+    return {word: kwargs[name] for name, word in bounds if isinstance(kwargs.get(name), int | float)}
+
+
+def _length_between(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    words = {"min_value": "minLength", "max_value": "maxLength"}
+    return {word: kwargs[name] for name, word in words.items() if isinstance(kwargs.get(name), int)}
+
+
+_RULES: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "expect_column_values_to_be_between": _between,
+    "expect_column_values_to_be_in_set": lambda kwargs: {"enum": list(kwargs["value_set"])},
+    "expect_column_values_to_match_regex": lambda kwargs: {"pattern": kwargs["regex"]},
+    "expect_column_value_lengths_to_be_between": _length_between,
+    "expect_column_value_lengths_to_equal": lambda kwargs: {"minLength": kwargs["value"], "maxLength": kwargs["value"]},
+}
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _problem(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"application/problem+json": {"schema": _ref("Problem")}}}
+
+
+def _get(summary: str, content_type: str, *, may_be_unready: bool = False) -> dict[str, Any]:
+    responses: dict[str, Any] = {"200": {"description": summary, "content": {content_type: {}}}}
+    if may_be_unready:
+        responses["503"] = _problem("The model is not verified yet.")
+    return {"summary": summary, "responses": responses}
+
+
+def _nullable(kind: str) -> dict[str, Any]:
+    return {"type": [kind, "null"]}
+
+
+_FAULT = {
+    "type": "object",
+    "properties": {
+        "path": {"type": "string", "description": "JSON pointer of the cell, such as `/instances/3/age`"},
+        "rule": {"type": "string"},
+        "expected": {"type": "string"},
+        "value": {"type": "string", "description": "The cell, cut at 80 characters"},
+    },
+}
+_PROBLEM = {
+    "type": "object",
+    "description": "A refusal (RFC 9457).",
+    "required": ["type", "title", "status", "detail", "code", "request_id"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string", "enum": list(PROBLEMS)},
+        "request_id": {"type": "string"},
+        "fault_count": {"type": "integer"},
+        "faults": {"type": "array", "maxItems": MAX_FAULTS, "items": _FAULT},
+    },
+}
+_PREDICTION = {
+    "type": "object",
+    "properties": {
+        "row": {"type": "integer", "description": "Position in the request, from 0"},
+        "key": {"type": "object", "description": "The key columns of the row"},
+        "score": {"type": "number", "description": "Probability of the positive or decided class, or the number"},
+        "decision": _nullable("string"),
+        "uncertainty": {
+            "type": "object",
+            "properties": {
+                "value": _nullable("number"),
+                "lower": _nullable("number"),
+                "upper": _nullable("number"),
+                "prediction_set": {"type": ["array", "null"], "items": {"type": "string"}},
+            },
+        },
+        "review": {"type": "boolean", "description": "Whether a person should look at this row"},
+        "review_reason": _nullable("string"),
+        "explanation": {"type": "null"},
+        "explanation_reason": _nullable("string"),
+    },
+}
+_PREDICTIONS = {
+    "type": "object",
+    "required": ["request_id", "model", "version", "arm", "predictions"],
+    "properties": {
+        "request_id": {"type": "string"},
+        "model": {"type": "string"},
+        "version": {"type": "string"},
+        "arm": {"type": "string", "enum": ["live"]},
+        "predictions": {"type": "array", "items": _PREDICTION},
+    },
+}
