@@ -24,7 +24,7 @@ def test_error_survives_pickling(cls: type[errors.TwinscoreError]) -> None:
 def test_every_raised_class_is_in_the_tree() -> None:
     """No room defines an error of its own: the tree is in one file."""
 
-    def below(cls: type) -> set[str]:
+    def below(cls: type[errors.TwinscoreError]) -> set[str]:
         return {cls.__name__}.union(*(below(child) for child in cls.__subclasses__()))
 
     assert below(errors.TwinscoreError) == {cls.__name__ for cls in CLASSES}
