@@ -1,1 +1,1 @@
-"""What a table must be: contract, its YAML, its checker, and JSON rows to and from Arrow; knows nothing of models."""
+"""What a table must be: contracts, their checker, JSON rows to Arrow and back."""

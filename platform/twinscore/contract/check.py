@@ -1,0 +1,138 @@
+"""The compiled checker that the batch path and the online path both run; knows nothing of Great Expectations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from twinscore.contract.cells import Cells, Mask
+from twinscore.contract.conform import conform
+from twinscore.contract.row_check import RowCheck
+from twinscore.contract.show import show_cells
+from twinscore.contract.verdict import FAULT_SCHEMA, Fault, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from twinscore.contract.aggregate import Aggregate
+    from twinscore.contract.model import Contract
+    from twinscore.contract.rules import Rule
+    from twinscore.contract.run_rules import RunResult, RunRule
+
+__all__ = ["Checker", "Fault", "Verdict"]
+
+_SMALL_BATCH = 8192
+"""Batches with fewer rows than this on average are joined first: numpy's start-up would dominate."""
+
+
+class Checker:
+    """A contract compiled to rules; made by `compile_contract`, immutable, picklable."""
+
+    def __init__(self, contract: Contract, rules: Sequence[Rule], run_rules: Sequence[RunRule]) -> None:
+        self.contract = contract
+        self.rules = tuple(rules)
+        self.run_rules = tuple(run_rules)
+        self._row_check = RowCheck(self.rules)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        from twinscore.contract.compile import compile_contract
+
+        return compile_contract, (self.contract,)
+
+    def conform(self, table: pa.Table, *, source: str = "table") -> pa.Table:
+        """Return the contract's columns of a table, in its order and types: (n_rows, contract.columns).
+
+        Raises:
+            SchemaMismatch: columns are missing or cannot be cast without loss; all are named.
+        """
+        return conform(table, self.contract, source=source)
+
+    def check(self, table: pa.Table) -> Verdict:
+        """Judge every row of a conformed table: (n_rows, contract.columns)."""
+        accepted = np.ones(table.num_rows, dtype=bool)
+        flagged = np.zeros(table.num_rows, dtype=bool)
+        faults: list[pa.Table] = []
+        start = 0
+        for batch in _batches(table):
+            cells = {name: Cells(array) for name, array in zip(batch.schema.names, batch.columns, strict=True)}
+            window = slice(start, start + batch.num_rows)
+            for rule in self.rules:
+                broken, raised = _broken(rule, cells, batch.num_rows)
+                if broken is None:
+                    continue
+                if rule.severity == "critical":
+                    accepted[window] &= ~broken
+                else:
+                    flagged[window] |= broken
+                faults.append(_fault_table(rule, np.flatnonzero(broken), batch, start, raised))
+            start += batch.num_rows
+        return Verdict(accepted, flagged, _in_order(faults))
+
+    def check_row(self, row: Mapping[str, object], *, at: str = "") -> list[Fault]:
+        """Return every fault of one row of `decode_rows` values; [] means accepted and not flagged.
+
+        `at` is the JSON pointer of the row, such as `/instances/0`.
+        """
+        return self._row_check.faults(row, at)
+
+    def aggregate(self, table: pa.Table, verdict: Verdict, *, columns: Sequence[str] | None = None) -> Aggregate:
+        """Return what `judge` needs of a conformed table; aggregates of parts merge to that of the whole.
+
+        `columns` are the names in the source, when `conform` left some out.
+        """
+        from twinscore.contract.aggregate import aggregate
+
+        return aggregate(self.run_rules, table, verdict, columns=columns)
+
+    def judge(self, aggregate: Aggregate) -> list[RunResult]:
+        """Return the answer to every run-level expectation."""
+        from twinscore.contract.run_rules import judge
+
+        return judge(self.run_rules, aggregate)
+
+
+def _batches(table: pa.Table) -> list[pa.RecordBatch]:
+    batches: list[pa.RecordBatch] = table.to_batches()
+    if len(batches) > 1 and table.num_rows < _SMALL_BATCH * len(batches):
+        batches = table.combine_chunks().to_batches()
+    return batches
+
+
+def _broken(rule: Rule, cells: Mapping[str, Cells], n_rows: int) -> tuple[Mask | None, str | None]:
+    try:
+        return rule.broken([cells[name] for name in rule.columns]), None
+    except Exception as exc:  # noqa: BLE001 - a rule that cannot be asked is a rule that failed
+        return np.ones(n_rows, dtype=bool), type(exc).__name__
+
+
+def _fault_table(rule: Rule, rows: np.ndarray, batch: pa.RecordBatch, start: int, raised: str | None) -> pa.Table:
+    n = len(rows)
+    index = pa.array(rows)
+    if raised is not None:
+        values = _repeat(f"not judged: {raised}", n)
+    elif len(rule.columns) == 1:
+        values = show_cells(batch.column(rule.columns[0]).take(index))
+    else:
+        import pyarrow.compute as pc
+
+        parts = [
+            pc.binary_join_element_wise(_repeat(name, n), show_cells(batch.column(name).take(index)), "=")
+            for name in rule.columns
+        ]
+        values = pc.binary_join_element_wise(*parts, ", ")
+    columns = [pa.array(rows + start, pa.int64()), _repeat(rule.columns[0], n), _repeat(rule.id, n),
+               _repeat(rule.expected, n), values, _repeat(rule.severity, n)]  # fmt: skip
+    return pa.table(columns, schema=FAULT_SCHEMA)
+
+
+def _repeat(text: str, n: int) -> pa.Array:
+    return pa.repeat(pa.scalar(text, pa.string()), n)
+
+
+def _in_order(parts: Sequence[pa.Table]) -> pa.Table:
+    if not parts:
+        return FAULT_SCHEMA.empty_table()
+    faults = pa.concat_tables(parts)
+    return faults.take(pa.array(np.argsort(faults["row"].to_numpy(), kind="stable")))
