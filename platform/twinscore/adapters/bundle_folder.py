@@ -1,0 +1,90 @@
+"""Bundles in a local folder, one sub-folder per digest; knows nothing of registries.
+
+    <lake>/bundles/<sha256>/...    files read-only, appears by one rename
+
+A publisher copies into a private sibling, verifies the copy (not the original, which may still change), and renames.
+Folders stay writable, so that their owner can delete the lake; what guards a bundle is its digest, checked when loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from twinscore.errors import BundleInvalid, StoreUnavailable
+
+__all__ = ["BundleFolder"]
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class BundleFolder:
+    """A bundle store on local disk."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def has(self, digest: str) -> bool:
+        """Tell whether the bundle with this SHA-256 is here, whole."""
+        return self._folder(digest).is_dir()
+
+    def path(self, digest: str) -> Path:
+        """Return the folder of a bundle that is here."""
+        folder = self._folder(digest)
+        if not folder.is_dir():
+            message = f"No bundle {digest[:12]}... under {self._root}; load its version once with the registry up."
+            raise BundleInvalid(message, digest=digest, root=str(self._root))
+        return folder
+
+    def publish(self, folder: Path) -> str:
+        """Verify the bundle in `folder`, keep a copy under its digest, and return the digest."""
+        from twinscore.bundle.files import read_bundle
+
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            staging = Path(tempfile.mkdtemp(prefix=".incoming-", dir=self._root))
+        except OSError as error:
+            message = f"The bundle store {self._root} cannot be written: {error.strerror}."
+            raise StoreUnavailable(message, root=str(self._root)) from error
+        try:
+            copy = staging / "bundle"
+            # symlinks=True keeps a link a link, so that verification sees and refuses it.
+            shutil.copytree(folder, copy, symlinks=True)
+            digest = read_bundle(copy).digest
+            _seal(copy)
+            with contextlib.suppress(OSError):  # another publisher of the same digest was first
+                copy.rename(self._folder(digest))
+            if not self.has(digest):
+                message = f"The bundle {digest[:12]}... could not be moved into {self._root}; check disk and rights."
+                raise StoreUnavailable(message, digest=digest, root=str(self._root))
+            _sync(self._root)
+            return digest
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _folder(self, digest: str) -> Path:
+        if not _DIGEST.fullmatch(digest):
+            message = f"{digest!r} is not a SHA-256 digest in hex (64 letters 0-9 and a-f)."
+            raise BundleInvalid(message, digest=digest)
+        return self._root / digest
+
+
+def _seal(folder: Path) -> None:
+    """Put every file on disk and take the right to write it away."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o444)
+            _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

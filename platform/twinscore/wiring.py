@@ -1,0 +1,96 @@
+"""From settings to ports: the only place that names concrete adapters.
+
+The registry is, in this order: the one that `TWINSCORE_MLFLOW_URI` names, the server of the local stack when it is up
+and answers, else the embedded SQLite file, read and written directly.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twinscore.adapters.bundle_folder import BundleFolder
+from twinscore.adapters.mlflow_models import MlflowModels
+from twinscore.errors import BundleInvalid
+
+if TYPE_CHECKING:
+    from twinscore.bundle.files import Bundle
+    from twinscore.ports.bundle_store import BundleStore
+    from twinscore.ports.model_store import ModelStore, ModelVersion
+    from twinscore.settings import Settings
+
+__all__ = ["bundle_store", "load_version", "model_store"]
+
+
+def model_store(settings: Settings) -> ModelStore:
+    """Return the model registry; the embedded one is created on first use."""
+    uri = settings.mlflow_uri or _stack_registry(settings)
+    if uri is not None:
+        return MlflowModels(uri)
+    from twinscore.adapters.mlflow_client import prepare_embedded
+
+    home = settings.model_copy(update={"home": settings.home.resolve()})
+    artifact_root = home.registry_folder / "artifacts"
+    prepare_embedded(home.embedded_registry_uri, artifact_root)
+    return MlflowModels(home.embedded_registry_uri, artifact_root=artifact_root)
+
+
+def bundle_store(settings: Settings) -> BundleStore:
+    """Return the store of verified bundles."""
+    return BundleFolder(settings.lake.resolve() / "bundles")
+
+
+def load_version(
+    settings: Settings, ref: str, *, models: ModelStore | None = None, bundles: BundleStore | None = None
+) -> tuple[ModelVersion, Bundle]:
+    """Return the version that `ref` names now, and its verified bundle.
+
+    The registry's artifacts are read once per bundle: afterwards the bundle store has it, only the name is looked up.
+
+    Raises:
+        ModelNotFound: no such model, version or alias.
+        ModelNotReady: the version carries no bundle.
+        BundleInvalid: a file is missing or changed, or the artifacts are not what the version's digest tag says.
+        StoreUnavailable: the registry or its artifacts do not answer.
+    """
+    from twinscore.bundle.files import read_bundle
+
+    models = models or model_store(settings)
+    bundles = bundles or bundle_store(settings)
+    version = models.resolve(ref)
+    digest = version.bundle_digest
+    if digest is None or not bundles.has(digest):
+        with tempfile.TemporaryDirectory(prefix="twinscore-fetch-") as scratch:
+            published = bundles.publish(models.fetch(version, Path(scratch)))
+        if digest is not None and published != digest:
+            message = (
+                f"The artifacts of {version.ref} have digest {published[:12]}..., its tag says {digest[:12]}...: "
+                "somebody changed one of them after registration. Train or adopt the version again."
+            )
+            raise BundleInvalid(message, ref=version.ref, expected=digest, found=published)
+        digest = published
+    bundle = read_bundle(bundles.path(digest))
+    if bundle.digest != digest:
+        message = (
+            f"The bundle kept as {digest[:12]}... has digest {bundle.digest[:12]}...: its files were changed. "
+            f"Delete {bundles.path(digest)}; it is fetched again."
+        )
+        raise BundleInvalid(message, expected=digest, found=bundle.digest)
+    return version, bundle
+
+
+def _stack_registry(settings: Settings) -> str | None:
+    """Return the URL of the local stack's MLflow server when it answers."""
+    try:
+        url = json.loads((settings.home / "run" / "stack.json").read_text(encoding="utf-8"))["mlflow"]["url"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    import httpx
+
+    try:
+        answer = httpx.get(f"{url}/health", timeout=2.0)
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return None
+    return str(url) if answer.status_code == httpx.codes.OK else None
