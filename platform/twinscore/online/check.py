@@ -249,15 +249,13 @@ def _compare(scored: pa.Table, accepted: Sequence[int], answers: dict[int, dict[
 
 def _as_scores(predictions: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     """Return predictions as a table of the scoring core's schema; no value is rounded on the way."""
-    readers: dict[str, Callable[[dict[str, Any]], Any]] = {
-        "uncertainty": lambda prediction: prediction["uncertainty"]["value"],
-        "lower": lambda prediction: prediction["uncertainty"]["lower"],
-        "upper": lambda prediction: prediction["uncertainty"]["upper"],
-        "prediction_set": lambda prediction: prediction["uncertainty"]["prediction_set"],
-    }
-    columns = []
-    for field in schema:
-        name = field.name
-        read = readers.get(name) or (lambda prediction, name=name: prediction[name])
-        columns.append(pa.array([read(prediction) for prediction in predictions], field.type))
+    columns = [pa.array([_value(prediction, field.name) for prediction in predictions], field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _value(prediction: dict[str, Any], name: str) -> Any:
+    if name == "uncertainty":
+        return prediction["uncertainty"]["value"]
+    if name in {"lower", "upper", "prediction_set"}:
+        return prediction["uncertainty"][name]
+    return prediction[name]

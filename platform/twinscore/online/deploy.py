@@ -14,7 +14,7 @@ from twinscore.online.replica import EndpointReplica
 from twinscore.online.spec import ServeSpec
 
 if TYPE_CHECKING:
-    from ray.serve import Application
+    from ray.serve import Application, Deployment
 
     from twinscore.settings import Settings
 
@@ -100,8 +100,7 @@ def build_application(
                 "target_ongoing_requests": max(1, spec.max_ongoing_requests // 4),
             }
         }
-    deployment = serve.deployment(
-        serve.ingress()(EndpointReplica),
+    wrap = serve.deployment(
         name="endpoint",
         ray_actor_options={"num_cpus": spec.cpus},
         max_ongoing_requests=spec.max_ongoing_requests,
@@ -115,6 +114,7 @@ def build_application(
         logging_config={"enable_access_log": False},
         **scale,
     )
+    deployment: Deployment = wrap(serve.ingress()(EndpointReplica))
     return deployment.bind(folder, digest, model, version, limits)
 
 

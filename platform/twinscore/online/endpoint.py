@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from twinscore.contract.check import Fault
-from twinscore.contract.rows import decode_rows, rows_to_table, table_to_rows
+from twinscore.contract.rows import RowDecoder, rows_to_table, table_to_rows
+from twinscore.contract.show import show
+from twinscore.contract.verdict import Fault, pointer
 from twinscore.errors import MediaTypeUnsupported, ModelNotReady, RequestError, RequestMalformed, RequestTooLarge
 from twinscore.online import strict_json
 from twinscore.online.answer import (
@@ -77,6 +78,7 @@ class Endpoint:
         self._contract = bundle.contract
         self._key = bundle.contract.key
         self._row_is_instances = any(column.name == "instances" for column in bundle.contract.columns)
+        self._decode = RowDecoder(bundle.contract).decode
         self._scorer = RowScorer(bundle)
         self._check_row = bundle.checker.check_row
         self._check_and_score = check_and_score
@@ -151,7 +153,7 @@ class Endpoint:
         if isinstance(rows, list):
             if len(value) > 1:
                 other = next(name for name in value if name != "instances")
-                raise _wrong_shape(_pointer("", other), "unknown_member", "only instances", value[other])
+                raise _wrong_shape(pointer(_TOP, other), "unknown_member", "only instances", value[other])
             if not rows:
                 raise _wrong_shape(_ROOT, "row_count", f"1 to {self.limits.max_rows} rows", rows)
             if len(rows) > self.limits.max_rows:
@@ -163,9 +165,7 @@ class Endpoint:
         return [value], ""
 
     def _answer_rows(self, instances: Sequence[object], at: str, request_id: str) -> Answer:
-        rows, broken = decode_rows(instances, self._contract, at=at)
-        if not at and broken:
-            broken = [_at_top(fault) for fault in broken]
+        rows, broken = self._decode(instances, at=at)
         if broken or len(rows) <= ROW_WISE_MAX:
             predictions = self._row_by_row(rows, broken, at)
         else:
@@ -179,11 +179,11 @@ class Endpoint:
         known = {fault.path for fault in broken}
         predictions = []
         for position, row in enumerate(rows):
-            found = self._check_row(row)
-            if found:
-                place = f"{at}/{position}" if at else ""
-                critical = [_placed(fault, place) for fault in found if fault.severity == "critical"]
-                faults += [fault for fault in critical if fault.path not in known]
+            place = f"{at}/{position}" if at else ""
+            if place in known:
+                continue
+            found = self._check_row(row, at=place)
+            faults += [fault for fault in found if fault.severity == "critical" and fault.path not in known]
             if not faults:
                 predictions.append(self._prediction(position, self._key_of(row), score(row, flagged=bool(found))))
         if faults:
@@ -234,24 +234,7 @@ class _RowsRefusedError(Exception):
 
 def _wrong_shape(path: str, rule: str, expected: str, value: object) -> _RowsRefusedError:
     """Return the refusal of a body that holds no rows; a container is shown by its kind only."""
-    kinds = {dict: "an object", list: "an array"}
-    shown = kinds.get(type(value)) or repr(value)[:80]
-    return _RowsRefusedError([Fault(path, None, rule, expected, shown, "critical")], 1, 1)
-
-
-def _pointer(at: str, name: str) -> str:
-    return f"{at}/{name.replace('~', '~0').replace('/', '~1')}"
-
-
-def _placed(fault: Fault, place: str) -> Fault:
-    path = place if fault.column is None else _pointer(place, fault.column)
-    return Fault(path, fault.column, fault.rule, fault.expected, fault.value, fault.severity)
-
-
-def _at_top(fault: Fault) -> Fault:
-    """Take the row number out of a path of the one flat row: `/0/age` becomes `/age`."""
-    path = fault.path.removeprefix("/0")
-    return Fault(path, fault.column, fault.rule, fault.expected, fault.value, fault.severity)
+    return _RowsRefusedError([Fault(path, None, rule, expected, show(value), "critical")], 1, 1)
 
 
 def _critical(faults: pa.Table, at: str) -> tuple[list[Fault], int]:
@@ -260,13 +243,16 @@ def _critical(faults: pa.Table, at: str) -> tuple[list[Fault], int]:
 
     from twinscore.online.answer import MAX_FAULTS
 
-    critical = faults.filter(pc.equal(faults["severity"], "critical"))
-    first = critical.sort_by("row").slice(0, MAX_FAULTS).to_pylist()
+    critical = faults.filter(pc.field("severity") == "critical")
     listed = [
-        _placed(
-            Fault("", fault["column"], fault["rule"], fault["expected"], fault["value"], fault["severity"]),
-            f"{at}/{fault['row']}",
+        Fault(
+            pointer(f"{at}/{fault['row']}", fault["column"]),
+            fault["column"],
+            fault["rule"],
+            fault["expected"],
+            fault["value"],
+            fault["severity"],
         )
-        for fault in first
+        for fault in critical.slice(0, MAX_FAULTS).to_pylist()
     ]
     return listed, critical.num_rows

@@ -76,7 +76,7 @@ def _rules(schema: dict[str, Any]) -> str:
         if word in schema:
             said.append(f"{sign} {schema[word]:g}")
     if "pattern" in schema:
-        said.append(f"matches <code>{escape(schema['pattern'])}</code>")
+        said.append(f"matches <code>{escape(str(schema['pattern']))}</code>")
     for word, sign in (("minLength", "at least"), ("maxLength", "at most")):
         if word in schema:
             said.append(f"{sign} {schema[word]} characters")

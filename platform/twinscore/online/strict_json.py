@@ -91,7 +91,7 @@ def decode_slowly(body: bytes) -> object:
             parse_int=_int,
         )
     except json.JSONDecodeError as error:
-        message = f"The body is not JSON: {error.message} at line {error.lineno}, column {error.colno}."
+        message = f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         raise RequestMalformed(message, line=error.lineno, column=error.colno) from None
     except RecursionError:
         message = f"The body is nested deeper than {MAX_DEPTH} levels."

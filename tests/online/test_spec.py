@@ -1,0 +1,55 @@
+"""Serve specs: values, their file, and the refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from twinscore.errors import SettingsInvalid
+from twinscore.online.spec import ServeSpec, load_serve_spec
+
+DEPLOYMENTS = Path(__file__).parents[2] / "deployments"
+
+
+@pytest.mark.parametrize("path", sorted(DEPLOYMENTS.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_committed_spec_loads(path: Path) -> None:
+    """A file in deployments/ is a valid spec of the model it is named after."""
+    assert load_serve_spec(path).model.partition("@")[0] == path.stem
+
+
+def test_absent_keys_take_the_defaults(tmp_path: Path) -> None:
+    """Only the model must be named."""
+    (tmp_path / "adult.yaml").write_text("model: adult\n")
+
+    assert ServeSpec(model="adult") == load_serve_spec(tmp_path / "adult.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("model: adult\nreplica: 2\n", "Did you mean 'replicas'"),
+        ("model: adult\nreplicas: two\n", "replicas: 'two'"),
+        ("model: adult\nreplicas: true\n", "replicas: True"),
+        ("model: adult\nreplicas: 0\n", "at least 1"),
+        ("model: adult\nreplicas: 3\nmax_replicas: 2\n", "at least replicas (3)"),
+        ("model: adult\nmax_queued_requests: 0\n", "at least 1"),
+        ("replicas: 1\n", "names no model"),
+        ("- adult\n", "must be a mapping"),
+        ("model: [\n", "cannot be read"),
+    ],
+)
+def test_wrong_specs_are_refused_by_name(tmp_path: Path, text: str, said: str) -> None:
+    """A refusal names the file or the option and what is expected."""
+    (tmp_path / "spec.yaml").write_text(text)
+
+    with pytest.raises(SettingsInvalid) as caught:
+        load_serve_spec(tmp_path / "spec.yaml")
+
+    assert said in caught.value.message
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """A spec that is not there is refused with its path."""
+    with pytest.raises(SettingsInvalid, match=r"absent\.yaml"):
+        load_serve_spec(tmp_path / "absent.yaml")
