@@ -79,4 +79,4 @@ wheel: $(STAMP) ## Build the wheel into dist/ (cluster.yaml installs it on every
 
 clean: ## Remove caches and build outputs; keeps .venv and .twinscore.
 	@rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	@find platform jobs tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+	@find . -name .venv -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +

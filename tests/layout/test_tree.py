@@ -29,7 +29,7 @@ def test_no_package_below_tests(repository: Path) -> None:
 def test_jobs_hide_no_module(repository: Path) -> None:
     """A job's folder is first on every worker's path, so its files must not be named like a module others import."""
     taken = set(sys.stdlib_module_names) | set(packages_distributions())
-    names = {path.stem for path in (repository / "jobs").iterdir() if path.suffix == ".py" or path.is_dir()}
+    names = {path.stem for path in (repository / "jobs").glob("*") if path.suffix == ".py" or path.is_dir()}
 
     assert names & taken == set()
 
