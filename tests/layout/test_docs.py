@@ -102,3 +102,20 @@ def test_help_lists_every_target() -> None:
     phony = {word for line in re.findall(r"^\.PHONY: (.+)$", text, flags=re.MULTILINE) for word in line.split()}
 
     assert phony == set(re.findall(r"^([a-z-]+):.*## ", text, flags=re.MULTILINE))
+
+
+def test_every_page_is_reachable() -> None:
+    """Each page of docs/ is linked from its index, directly or through other pages."""
+    seen: set[Path] = set()
+    waiting = [ROOT / "docs" / "index.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in seen or page.suffix != ".md" or not page.is_file():
+            continue
+        seen.add(page)
+        targets = re.findall(r"\]\(([^)\s#]+)", without_blocks(page.read_text()))
+        waiting += [(page.parent / target).resolve() for target in targets if not re.match(r"[a-z]+:", target)]
+
+    assert [
+        page.relative_to(ROOT).as_posix() for page in sorted((ROOT / "docs").rglob("*.md")) if page not in seen
+    ] == []
