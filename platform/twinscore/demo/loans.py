@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,7 +98,7 @@ def write_loan_files(folder: Path, book: LoanBook, *, files: int) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     edges = np.linspace(0, book.rows, files + 1).astype(int)
     paths = []
-    for index, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for index, (low, high) in enumerate(pairwise(edges)):
         part = LoanBook(
             rows=int(high - low),
             seed=book.seed * 1_000_003 + index,
@@ -159,7 +160,7 @@ def _log_odds(columns: dict[str, np.ndarray], book: LoanBook) -> np.ndarray:
     years = np.where(np.isnan(columns["employment_years"]), 2.0, columns["employment_years"])
     burden = (columns["debt"] + columns["amount"]) / income
     used = np.nan_to_num(columns["utilisation"], nan=0.5)
-    return (
+    odds: np.ndarray = (
         -3.0
         + 1.1 * np.tanh(burden - 0.8)
         - 0.011 * (score - 660)
@@ -176,6 +177,7 @@ def _log_odds(columns: dict[str, np.ndarray], book: LoanBook) -> np.ndarray:
         + 0.25 * (columns["age"] < 25)
         + 0.5 * book.drift * (columns["employment"] == 1)
     )
+    return odds
 
 
 def _as_table(columns: dict[str, np.ndarray], book: LoanBook, rng: np.random.Generator) -> pa.Table:
@@ -205,7 +207,7 @@ def _break_rows(table: pa.Table, book: LoanBook, rng: np.random.Generator) -> pa
     """Put one broken value into a share of the rows: null, out of range, unknown category, infinity."""
     broken = rng.random(table.num_rows) < book.faults
     kind = rng.integers(0, 4, table.num_rows)
-    wrong: tuple[tuple[str, object], ...] = (("amount", None), ("age", -1), ("purpose", "yacht"), ("debt", float("inf")))
+    wrong: list[tuple[str, object]] = [("amount", None), ("age", -1), ("purpose", "yacht"), ("debt", float("inf"))]
     for number, (name, value) in enumerate(wrong):
         index = table.schema.get_field_index(name)
         mask = pa.array(broken & (kind == number))
