@@ -153,5 +153,5 @@ class Arguments:
         example = {"date": "2024-01-31", "timestamp": "2024-01-31T00:00:00"}[kind]
         if kind == "timestamp" and column is not None and column.type.tz is not None:
             example += "Z"
-        message = f"{name} must be text like {example!r} for column type {type_name(column.type) if column else kind}, not {found!r}"
+        message = f"{name} must be text like {example!r} for a {kind} column, not {found!r}"
         raise self.fault(message)

@@ -10,9 +10,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["Cells", "Mask"]
+__all__ = ["Cells", "Mask", "batches"]
 
 Mask = npt.NDArray[np.bool_]
+
+_SMALL_BATCH = 8192
+"""Batches with fewer rows than this on average are joined first: numpy's start-up would dominate."""
 
 
 class Cells:
@@ -61,5 +64,24 @@ class Cells:
     @cached_property
     def extremes(self) -> tuple[Any, Any] | None:
         """Smallest and largest value of a numeric column; None when every value is missing."""
-        values = self.values if self.missing is None else self.values[~self.missing]
+        values = self.present
         return (values.min(), values.max()) if len(values) else None
+
+    @property
+    def present(self) -> npt.NDArray[Any]:
+        """Values that are there: (n_present,)."""
+        return self.values if self.missing is None else self.values[~self.missing]
+
+
+def batches(table: pa.Table) -> list[tuple[slice, dict[str, Cells]]]:
+    """Return the parts of a table, without copying large ones: the window of rows, and the cells by column name."""
+    parts: list[pa.RecordBatch] = table.to_batches()
+    if len(parts) > 1 and table.num_rows < _SMALL_BATCH * len(parts):
+        parts = table.combine_chunks().to_batches()
+    found = []
+    start = 0
+    for part in parts:
+        cells = {name: Cells(array) for name, array in zip(part.schema.names, part.columns, strict=True)}
+        found.append((slice(start, start + part.num_rows), cells))
+        start += part.num_rows
+    return found

@@ -6,25 +6,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from twinscore.contract.cells import Cells, Mask
+from twinscore.contract.aggregate import Aggregate, aggregate
+from twinscore.contract.cells import Cells, Mask, batches
 from twinscore.contract.conform import conform
 from twinscore.contract.row_check import RowCheck
+from twinscore.contract.run_rules import RunResult, RunRule, judge
 from twinscore.contract.show import show_cells
 from twinscore.contract.verdict import FAULT_SCHEMA, Fault, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from twinscore.contract.aggregate import Aggregate
+    import numpy.typing as npt
+
     from twinscore.contract.model import Contract
     from twinscore.contract.rules import Rule
-    from twinscore.contract.run_rules import RunResult, RunRule
 
-__all__ = ["Checker", "Fault", "Verdict"]
-
-_SMALL_BATCH = 8192
-"""Batches with fewer rows than this on average are joined first: numpy's start-up would dominate."""
+__all__ = ["Aggregate", "Checker", "Fault", "RunResult", "Verdict"]
 
 
 class Checker:
@@ -54,20 +54,16 @@ class Checker:
         accepted = np.ones(table.num_rows, dtype=bool)
         flagged = np.zeros(table.num_rows, dtype=bool)
         faults: list[pa.Table] = []
-        start = 0
-        for batch in _batches(table):
-            cells = {name: Cells(array) for name, array in zip(batch.schema.names, batch.columns, strict=True)}
-            window = slice(start, start + batch.num_rows)
+        for window, cells in batches(table):
             for rule in self.rules:
-                broken, raised = _broken(rule, cells, batch.num_rows)
+                broken, raised = _broken(rule, cells, window.stop - window.start)
                 if broken is None:
                     continue
                 if rule.severity == "critical":
                     accepted[window] &= ~broken
                 else:
                     flagged[window] |= broken
-                faults.append(_fault_table(rule, np.flatnonzero(broken), batch, start, raised))
-            start += batch.num_rows
+                faults.append(_fault_table(rule, np.flatnonzero(broken), cells, window.start, raised))
         return Verdict(accepted, flagged, _in_order(faults))
 
     def check_row(self, row: Mapping[str, object], *, at: str = "") -> list[Fault]:
@@ -82,22 +78,11 @@ class Checker:
 
         `columns` are the names in the source, when `conform` left some out.
         """
-        from twinscore.contract.aggregate import aggregate
-
         return aggregate(self.run_rules, table, verdict, columns=columns)
 
     def judge(self, aggregate: Aggregate) -> list[RunResult]:
         """Return the answer to every run-level expectation."""
-        from twinscore.contract.run_rules import judge
-
         return judge(self.run_rules, aggregate)
-
-
-def _batches(table: pa.Table) -> list[pa.RecordBatch]:
-    batches: list[pa.RecordBatch] = table.to_batches()
-    if len(batches) > 1 and table.num_rows < _SMALL_BATCH * len(batches):
-        batches = table.combine_chunks().to_batches()
-    return batches
 
 
 def _broken(rule: Rule, cells: Mapping[str, Cells], n_rows: int) -> tuple[Mask | None, str | None]:
@@ -107,18 +92,18 @@ def _broken(rule: Rule, cells: Mapping[str, Cells], n_rows: int) -> tuple[Mask |
         return np.ones(n_rows, dtype=bool), type(exc).__name__
 
 
-def _fault_table(rule: Rule, rows: np.ndarray, batch: pa.RecordBatch, start: int, raised: str | None) -> pa.Table:
+def _fault_table(
+    rule: Rule, rows: npt.NDArray[np.intp], cells: Mapping[str, Cells], start: int, raised: str | None
+) -> pa.Table:
     n = len(rows)
     index = pa.array(rows)
     if raised is not None:
         values = _repeat(f"not judged: {raised}", n)
     elif len(rule.columns) == 1:
-        values = show_cells(batch.column(rule.columns[0]).take(index))
+        values = show_cells(cells[rule.columns[0]].array.take(index))
     else:
-        import pyarrow.compute as pc
-
         parts = [
-            pc.binary_join_element_wise(_repeat(name, n), show_cells(batch.column(name).take(index)), "=")
+            pc.binary_join_element_wise(_repeat(name, n), show_cells(cells[name].array.take(index)), "=")
             for name in rule.columns
         ]
         values = pc.binary_join_element_wise(*parts, ", ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ from twinscore.errors import ContractInvalid, near
 if TYPE_CHECKING:
     from twinscore.contract.model import Contract
 
-__all__ = ["SUPPORTED", "compile_contract"]
+__all__ = ["SUPPORTED", "compile_contract", "rule_ids"]
 
 SUPPORTED = frozenset(ROW_EXPECTATIONS) | frozenset(RUN_EXPECTATIONS)
 """Types of the expectations that compile."""
@@ -35,10 +36,8 @@ def compile_contract(contract: Contract) -> Checker:
         problems.append("the suite has no expectations, so everything would pass; infer or write some")
     rules: list[Rule] = []
     run_rules: list[RunRule] = []
-    seen: dict[str, int] = {}
-    for expectation in contract.expectations:
-        count = seen[expectation.id] = seen.get(expectation.id, 0) + 1
-        args = Arguments(contract, expectation, expectation.id if count == 1 else f"{expectation.id}#{count}")
+    for expectation, rule_id in zip(contract.expectations, rule_ids(contract), strict=True):
+        args = Arguments(contract, expectation, rule_id)
         try:
             _compile_one(args, rules, run_rules)
         except ContractInvalid as exc:
@@ -48,6 +47,17 @@ def compile_contract(contract: Contract) -> Checker:
         message = f"contract {contract.name!r} version {contract.version} cannot be compiled: {shown}."
         raise ContractInvalid(message, contract=contract.name, problems=problems)
     return Checker(contract, [*_built_in(contract, rules), *rules], run_rules)
+
+
+def rule_ids(contract: Contract) -> list[str]:
+    """Return the name that each expectation has in faults and results: its id, with `#2` for a second one."""
+    seen: Counter[str] = Counter()
+    ids = []
+    for expectation in contract.expectations:
+        seen[expectation.id] += 1
+        count = seen[expectation.id]
+        ids.append(expectation.id if count == 1 else f"{expectation.id}#{count}")
+    return ids
 
 
 def _compile_one(args: Arguments, rules: list[Rule], run_rules: list[RunRule]) -> None:

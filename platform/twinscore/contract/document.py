@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -24,7 +24,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise _fault("an alias (*name) is not allowed in a contract", self.peek_event())
+            _refuse("an alias (*name) is not allowed in a contract", self.peek_event())  # type: ignore[no-untyped-call]
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -106,19 +106,19 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def _fault(text: str, node: Any) -> ContractInvalid:
+def _refuse(text: str, node: Any, cause: Exception | None = None) -> NoReturn:
     mark = node.start_mark
     message = f"line {mark.line + 1}, column {mark.column + 1}: {text}"
-    return ContractInvalid(message, line=mark.line + 1, column=mark.column + 1)
+    raise ContractInvalid(message, line=mark.line + 1, column=mark.column + 1) from cause
 
 
 def _check_keys(node: yaml.MappingNode) -> None:
     seen: set[str] = set()
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
-            raise _fault("a key must be text", key)
+            _refuse("a key must be text", key)
         if key.value in seen:
-            raise _fault(f"the key {key.value!r} is written twice", key)
+            _refuse(f"the key {key.value!r} is written twice", key)
         seen.add(key.value)
 
 
@@ -135,7 +135,8 @@ def _read(text: str, source: str) -> Contract:
             loader.dispose()
     except ContractInvalid as exc:
         if exc.message.startswith("line "):
-            raise ContractInvalid(f"{source}, {exc.message}.", **{**exc.fields, "source": source}) from None
+            message = f"{source}, {exc.message}."
+            raise ContractInvalid(message, **{**exc.fields, "source": source}) from None
         raise
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
@@ -153,15 +154,15 @@ def _contract(loader: _StrictLoader, root: yaml.Node) -> Contract:
                   required=("version", "key", "columns"))  # fmt: skip
     version = _value(loader, own["version"], int, "meta.twinscore.version", "a whole number from 1")
     if version < 1:
-        raise _fault(f"meta.twinscore.version must be 1 or more, not {version}", own["version"])
+        _refuse(f"meta.twinscore.version must be 1 or more, not {version}", own["version"])
     columns = _columns(loader, own["columns"])
     names = [column.name for column in columns]
     key = tuple(_value(loader, item, str, "meta.twinscore.key", "a column name") for item in _items(own["key"], "key"))
     for item, name in zip(own["key"].value, key, strict=True):
         if name not in names:
-            raise _fault(f"the key column {name!r} is not among the columns. {near(name, names)}".rstrip("."), item)
+            _refuse(f"the key column {name!r} is not among the columns. {near(name, names)}".rstrip("."), item)
     if not key or len(set(key)) != len(key):
-        raise _fault("meta.twinscore.key must name at least one column, each once", own["key"])
+        _refuse("meta.twinscore.key must name at least one column, each once", own["key"])
     name = _value(loader, top["name"], str, "name", "text")
     expectations = tuple(_expectation(loader, item) for item in _items(top["expectations"], "expectations"))
     return Contract(name, version, columns, key, expectations)
@@ -169,7 +170,7 @@ def _contract(loader: _StrictLoader, root: yaml.Node) -> Contract:
 
 def _columns(loader: _StrictLoader, node: yaml.Node) -> tuple[Column, ...]:
     if not isinstance(node, yaml.MappingNode) or not node.value:
-        raise _fault("meta.twinscore.columns must map at least one column name to its type", node)
+        _refuse("meta.twinscore.columns must map at least one column name to its type", node)
     _check_keys(node)
     columns = []
     for key, value in node.value:
@@ -178,7 +179,7 @@ def _columns(loader: _StrictLoader, node: yaml.Node) -> tuple[Column, ...]:
         except ContractInvalid as exc:
             if exc.message.startswith("line "):
                 raise
-            raise _fault(f"column {key.value!r}: {exc.message}".rstrip("."), value) from None
+            _refuse(f"column {key.value!r}: {exc.message}".rstrip("."), value)
     return tuple(columns)
 
 
@@ -188,7 +189,7 @@ def _expectation(loader: _StrictLoader, node: yaml.Node) -> Expectation:
                     if key in part else {} for key in ("kwargs", "meta"))  # fmt: skip
     severity = _value(loader, part["severity"], str, "severity", "text") if "severity" in part else "critical"
     if severity not in SEVERITIES:
-        raise _fault(f"severity {severity!r} must be one of {', '.join(SEVERITIES)}", part["severity"])
+        _refuse(f"severity {severity!r} must be one of {', '.join(SEVERITIES)}", part["severity"])
     return Expectation(_value(loader, part["type"], str, "type", "text"), kwargs, severity, meta)
 
 
@@ -196,22 +197,22 @@ def _fields(
     node: yaml.Node, what: str, *, required: tuple[str, ...], optional: tuple[str, ...] = ()
 ) -> dict[str, yaml.Node]:
     if not isinstance(node, yaml.MappingNode):
-        raise _fault(f"{what} must be a mapping of {', '.join(required)}", node)
+        _refuse(f"{what} must be a mapping of {', '.join(required)}", node)
     _check_keys(node)
     found: dict[str, yaml.Node] = {}
     for key, value in node.value:
         if key.value not in required + optional:
-            raise _fault(f"{what} has no key {key.value!r}. {near(key.value, required + optional)}".rstrip("."), key)
+            _refuse(f"{what} has no key {key.value!r}. {near(key.value, required + optional)}".rstrip("."), key)
         found[key.value] = value
     missing = [name for name in required if name not in found]
     if missing:
-        raise _fault(f"{what} lacks {', '.join(missing)}", node)
+        _refuse(f"{what} lacks {', '.join(missing)}", node)
     return found
 
 
 def _items(node: yaml.Node, what: str) -> list[yaml.Node]:
     if not isinstance(node, yaml.SequenceNode):
-        raise _fault(f"{what} must be a list", node)
+        _refuse(f"{what} must be a list", node)
     return list(node.value)
 
 
@@ -219,13 +220,13 @@ def _value(loader: _StrictLoader, node: yaml.Node, kind: type, what: str, expect
     try:
         value = loader.construct_object(node, deep=True)
     except yaml.constructor.ConstructorError as exc:
-        raise _fault(f"{what}: {exc.problem}", node) from exc
+        _refuse(f"{what}: {exc.problem}", node, exc)
     except ValueError as exc:
-        raise _fault(f"{what}: {exc}", node) from exc
+        _refuse(f"{what}: {exc}", node, exc)
     if type(value) is not kind:
-        raise _fault(f"{what} must be {expected}, not {type(value).__name__}", node)
+        _refuse(f"{what} must be {expected}, not {type(value).__name__}", node)
     if not _plain(value):
-        raise _fault(f"{what} may hold only text, finite numbers, true, false, null, lists and mappings", node)
+        _refuse(f"{what} may hold only text, finite numbers, true, false, null, lists and mappings", node)
     return value
 
 

@@ -106,8 +106,8 @@ def _about(column: Column, cells: Cells, severity: Any, *, bounded: bool) -> lis
     elif kind_of(column) == "number" and bounded:
         bounds = _bounds(cells, whole=pa.types.is_integer(column.type))
         if bounds is not None:
-            kwargs = {"column": column.name, "min_value": bounds[0], "max_value": bounds[1]}
-            about.append(Expectation("expect_column_values_to_be_between", kwargs, severity))
+            limits = {"column": column.name, "min_value": bounds[0], "max_value": bounds[1]}
+            about.append(Expectation("expect_column_values_to_be_between", limits, severity))
     return about
 
 

@@ -1,4 +1,7 @@
-"""What a contract is: columns, a key and expectations, as plain frozen values; knows nothing of files, tables or Great Expectations."""
+"""What a contract is: columns, a key and expectations, as plain frozen values.
+
+Knows nothing of files, tables or Great Expectations.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from twinscore.contract.arguments import Arguments
     from twinscore.contract.model import Column
 
-__all__ = ["ROW_EXPECTATIONS"]
+__all__ = ["ROW_EXPECTATIONS", "value_set"]
 
 _IGNORE = ("both_values_are_missing", "either_value_is_missing", "neither")
 
@@ -119,7 +119,9 @@ def _length_equal(args: Arguments) -> Rule:
 def _pair(args: Arguments, *, equal: bool) -> Rule:
     first, second = args.column("column_A"), args.column("column_B")
     if kind_of(first) != kind_of(second) or (kind_of(first) != "number" and first.type != second.type):
-        message = f"{first.name!r} is {type_name(first.type)} and {second.name!r} is {type_name(second.type)}: not comparable"
+        message = (
+            f"{first.name!r} is {type_name(first.type)} and {second.name!r} is {type_name(second.type)}: not comparable"
+        )
         raise args.fault(message)
     if not equal and kind_of(first) == "bool":
         message = "true and false have no order"

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["RowDecoder", "decode_rows", "rows_to_table", "table_to_rows"]
 
+MOST_HINTS = 100
+"""Faults up to which an unknown column is told its nearest name."""
+
+_TYPE, _RANGE = "type", "out_of_range"
+_NO_SURROGATES = "string: text without lone surrogates"
+_EXACT_WHOLE = f"a whole number within +-{WHOLE_MAX} (2**53), which float64 holds exactly"
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:[Zz]|[+-]\d\d:\d\d)?")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
@@ -61,7 +67,9 @@ class RowDecoder:
         self._types = {column.name: type_name(column.type) for column in contract.columns}
         self._plan = [(name, _EXACT.get(kind), _DECODERS[kind]) for name, kind in self._types.items()]
 
-    def decode(self, instances: Sequence[object], *, at: str = "/instances") -> tuple[list[dict[str, Any]], list[Fault]]:
+    def decode(
+        self, instances: Sequence[object], *, at: str = "/instances"
+    ) -> tuple[list[dict[str, Any]], list[Fault]]:
         """Return one typed row per instance, in order, and every fault; a faulty cell is None in its row."""
         rows: list[dict[str, Any]] = []
         faults: list[Fault] = []
@@ -99,9 +107,10 @@ class RowDecoder:
         for name in instance:
             if name not in self._types:
                 shown = show(name)
-                hint = near(shown, self._types)
-                faults.append(Fault(pointer(at, shown), None, "unknown_column", f"a column of the contract. {hint}",
-                                    shown, "critical"))  # fmt: skip
+                # The nearest name costs some time, and nobody reads the hundredth hint.
+                hint = f". {near(shown, self._types)}" if len(faults) < MOST_HINTS else ""
+                expected = f"a column of the contract{hint}"
+                faults.append(Fault(pointer(at, shown), None, "unknown_column", expected, shown, "critical"))
         return row
 
 
@@ -136,7 +145,7 @@ def table_to_rows(table: pa.Table) -> list[dict[str, Any]]:
         elif pa.types.is_date32(column.type):
             values = [None if value is None else value.isoformat() for value in values]
         elif pa.types.is_floating(column.type):
-            values = [None if value != value else value for value in values]  # noqa: PLR0124 - NaN
+            values = [None if value != value else value for value in values]
         columns[name] = values
     names = list(columns)
     return [dict(zip(names, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
@@ -144,9 +153,9 @@ def table_to_rows(table: pa.Table) -> list[dict[str, Any]]:
 
 def _whole(value: object) -> int:
     if type(value) is not int:
-        raise _Unfit("type")
+        raise _Unfit(_TYPE)
     if not -(2**63) <= value < 2**63:
-        raise _Unfit("out_of_range", "within +-2**63")
+        raise _Unfit(_RANGE, "within +-2**63")
     return value
 
 
@@ -154,26 +163,26 @@ def _number(value: object) -> float:
     if type(value) is float:
         return value
     if type(value) is not int:
-        raise _Unfit("type")
+        raise _Unfit(_TYPE)
     if not -WHOLE_MAX <= value <= WHOLE_MAX:
-        raise _Unfit("out_of_range", f"a whole number within +-{WHOLE_MAX} (2**53), which float64 holds exactly")
+        raise _Unfit(_RANGE, _EXACT_WHOLE)
     return float(value)
 
 
 def _truth(value: object) -> bool:
     if type(value) is not bool:
-        raise _Unfit("type")
+        raise _Unfit(_TYPE)
     return value
 
 
 def _text(value: object) -> str:
     if type(value) is not str:
-        raise _Unfit("type")
+        raise _Unfit(_TYPE)
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise _Unfit("type", "string: text without lone surrogates") from None
+            raise _Unfit(_TYPE, _NO_SURROGATES) from None
     return value
 
 
@@ -183,13 +192,13 @@ def _instant(value: object, *, zoned: bool) -> datetime:
         try:
             found = datetime.fromisoformat(value.upper())
         except ValueError:
-            raise _Unfit("type") from None
+            raise _Unfit(_TYPE) from None
     if not isinstance(found, datetime) or (found.tzinfo is not None) is not zoned:
-        raise _Unfit("type")
+        raise _Unfit(_TYPE)
     try:
         return found.astimezone(UTC) if zoned else found
     except OverflowError:
-        raise _Unfit("out_of_range", "a time within the years 1 to 9999") from None
+        raise _Unfit(_RANGE, "a time within the years 1 to 9999") from None
 
 
 def _day(value: object) -> date:
@@ -197,9 +206,9 @@ def _day(value: object) -> date:
         try:
             return date.fromisoformat(value)
         except ValueError:
-            raise _Unfit("type") from None
+            raise _Unfit(_TYPE) from None
     if type(value) is not date:
-        raise _Unfit("type")
+        raise _Unfit(_TYPE)
     return value
 
 

@@ -30,7 +30,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 WHOLE_MAX = 2**53
 """Largest whole number up to which every integer is a float64."""
 
-_EPOCH = datetime(1970, 1, 1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Rule:
@@ -214,9 +214,9 @@ class Finite(Holds):
         """Compare every value."""
         values = cells.values
         if self.wants_finite:
-            return ~np.isinf(values)
+            return np.asarray(~np.isinf(values))
         inside = (values >= -self.limit) & (values <= self.limit)
-        return inside | np.isinf(values) if values.dtype.kind == "f" else inside
+        return np.asarray(inside | np.isinf(values)) if values.dtype.kind == "f" else np.asarray(inside)
 
     def holds_for(self, value: Any) -> bool:
         """Compare one value."""
@@ -239,7 +239,7 @@ class InSet(Holds):
         self.inside = inside
         text = pa.types.is_string(column.type)
         self._arrow = pa.array(list(dict.fromkeys(value_set)), pa.string()) if text else None
-        self._numbers = None if text else np.array([float(value) for value in value_set])
+        self._numbers = np.array([] if text else [float(value) for value in value_set])
 
     def holds(self, cells: Cells) -> Mask:
         """Look every value up."""
@@ -257,14 +257,15 @@ class InSet(Holds):
 
 def is_missing(value: object) -> bool:
     """Say whether a Python value stands for a missing one: None or NaN."""
-    return value is None or value != value  # noqa: PLR0124 - only NaN differs from itself
+    return value is None or value != value
 
 
 def _ordinal(bound: Any) -> float | int | None:
     """Return the bound as the number that the Arrow column stores: microseconds, days or itself."""
     if isinstance(bound, datetime):
-        wall = bound.astimezone(UTC).replace(tzinfo=None) if bound.tzinfo else bound
-        return (wall - _EPOCH) // timedelta(microseconds=1)
+        # A wall time without an offset is stored as if it were UTC.
+        instant = bound if bound.tzinfo else bound.replace(tzinfo=UTC)
+        return (instant - _EPOCH) // timedelta(microseconds=1)
     if isinstance(bound, date):
         return (bound - _EPOCH.date()).days
     return None if bound is None else float(bound)

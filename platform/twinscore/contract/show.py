@@ -16,12 +16,12 @@ SHOWN_CHARACTERS = 80
 
 
 def show(value: object) -> str:
-    """Return a cell as text of at most 80 characters, control characters escaped.
+    r"""Return a cell as text of at most 80 characters, control characters escaped.
 
     A list or an object is named, not printed: it is not a cell, and may be large.
 
-    >>> show(None), show(True), show(1.5), show("a\\n"), show([1])
-    ('null', 'true', '1.5', 'a\\\\n', 'an array')
+    >>> show(None), show(True), show(1.5), show("a\n"), show([1])
+    ('null', 'true', '1.5', 'a\\n', 'an array')
     """
     if value is None:
         return "null"

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Length", "Matches", "Pattern"]
 
 _SET = r"\[\^?(?:[^\]\[\\]|\\[dDwW.\-\]\\])+\]"
-_SAME_IN_RE2 = re.compile(rf"(?:[^\\({{\[]|\\[dDwWbB.+*?^$|()\[\]{{}}/\\-]|\((?!\?)|\(\?:|\{{\d{{1,3}}(?:,\d{{0,3}})?\}}|{_SET})*")
+_SAME_IN_RE2 = re.compile(
+    rf"(?:[^\\({{\[]|\\[dDwWbB.+*?^$|()\[\]{{}}/\\-]|\((?!\?)|\(\?:|\{{\d{{1,3}}(?:,\d{{0,3}})?\}}|{_SET})*"
+)
 """Patterns whose every part means the same in RE2 and in `re`, on ASCII text without line ends."""
 
 
@@ -78,8 +80,8 @@ class Matches(Holds):
         plain = _is_plain(cells.array)
         masks = [pattern.found(cells.array, plain=plain) for pattern in self.patterns]
         if self.wanted == "all":
-            return np.logical_and.reduce(masks)
-        found = np.logical_or.reduce(masks)
+            return np.asarray(np.logical_and.reduce(masks))
+        found: Mask = np.logical_or.reduce(masks)
         return found if self.wanted == "any" else ~found
 
     def holds_for(self, value: str) -> bool:
