@@ -10,12 +10,20 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import structlog
 
 from twinscore.contract.rows import RowDecoder, rows_to_table, table_to_rows
 from twinscore.contract.show import show
 from twinscore.contract.verdict import Fault, pointer
-from twinscore.errors import MediaTypeUnsupported, ModelNotReady, RequestError, RequestMalformed, RequestTooLarge
+from twinscore.errors import (
+    BundleInvalid,
+    MediaTypeUnsupported,
+    ModelNotReady,
+    RequestError,
+    RequestMalformed,
+    RequestTooLarge,
+)
 from twinscore.online import strict_json
 from twinscore.online.answer import (
     Answer,
@@ -105,13 +113,21 @@ class Endpoint:
         }
 
     def example(self) -> dict[str, Any]:
-        """Return a real row that the contract accepts, from the bundle's reference rows, ready for JSON."""
-        conformed = self.bundle.checker.conform(
-            self.bundle.golden.select(self._contract.schema.names), source="the reference rows"
-        )
-        verdict = self.bundle.checker.check(conformed)
-        first = int(verdict.accepted.argmax())
-        return table_to_rows(conformed.slice(first, 1))[0]
+        """Return a real row that the contract accepts, from the bundle's reference rows, ready for JSON.
+
+        Raises:
+            BundleInvalid: the contract refuses every reference row, so the two do not belong together.
+        """
+        checker = self.bundle.checker
+        table = checker.conform(self.bundle.golden, source="the reference rows of the bundle").combine_chunks()
+        accepted = np.flatnonzero(checker.check(table).accepted)
+        if len(accepted) == 0:
+            message = f"The contract of {self.model} refuses every reference row of its own bundle; train it again."
+            raise BundleInvalid(message, model=self.model)
+        missing = np.sum([column.is_null(nan_is_null=True).to_numpy() for column in table.columns], axis=0)
+        fullest = int(accepted[np.argmin(missing[accepted])])
+        rows: list[dict[str, Any]] = table_to_rows(table.slice(fullest, 1))
+        return rows[0]
 
     def predict(self, body: bytes, content_type: str | None, request_id: str) -> Answer:
         """Answer one prediction request; every outcome is an answer, none an exception.

@@ -61,7 +61,7 @@ def _column_row(column: Column, contract: Contract) -> str:
     missing = "may be null" if "null" in kinds else "required"
     return (
         f"<tr><td><code>{escape(column.name)}</code> <em>{role}</em></td>"
-        f"<td>{escape(schema.get('format', kinds[0]))}</td><td>{missing}</td><td>{_rules(schema)}</td></tr>"
+        f"<td>{escape(str(schema.get('format', kinds[0])))}</td><td>{missing}</td><td>{_rules(schema)}</td></tr>"
     )
 
 
