@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from twinscore.bundle.files import Bundle
 
+from twinscore.bundle.files import Bundle
 from twinscore.contract.rows import table_to_rows
 from twinscore.demo.loans import KEY, LABEL, TIME, LoanBook, loan_book
 from twinscore.online.endpoint import Endpoint
@@ -51,6 +55,26 @@ def trained(request: pytest.FixtureRequest) -> Trained:
     """Each kind of model in turn."""
     found: Trained = request.getfixturevalue(request.param)
     return found
+
+
+@pytest.fixture(scope="module")
+def serve_settings() -> Iterator[Callable[[Settings], Settings]]:
+    """A Ray of this module's own; gives a model's settings the port on which its Serve listens."""
+    import ray
+    from ray import serve
+
+    # Ray's sockets need a short path, which pytest's folders are not.
+    folder = tempfile.mkdtemp(prefix="ts-on-", dir="/tmp")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
+    try:
+        yield lambda settings: settings.model_copy(update={"serve_port": port, "max_body_bytes": 1024 * 1024})
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _train(factory: pytest.TempPathFactory, model: str, table: pa.Table, *, label: str) -> Trained:

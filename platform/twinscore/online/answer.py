@@ -142,9 +142,9 @@ def as_json(value: object, request_id: str, *, status: int = 200, extra: Headers
     return _answer(status, b"application/json", _encode(value), request_id, extra)
 
 
-def as_text(text: str, content_type: str, request_id: str) -> Answer:
+def as_text(text: str, content_type: str, request_id: str, *, extra: Headers = ()) -> Answer:
     """Return a text of the given content type, such as the contract or the docs page."""
-    return _answer(200, content_type.encode(), text.encode(), request_id, ())
+    return _answer(200, content_type.encode(), text.encode(), request_id, extra)
 
 
 def problem(

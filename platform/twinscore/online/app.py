@@ -36,6 +36,15 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _INLINE_BODY_BYTES = 32 * 1024
 """Bodies up to this size are answered on the event loop; larger ones in a thread, so that health answers meanwhile."""
 
+_PAGE_POLICY = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self';"
+        b" img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+)
+"""The page talks to its own server and nothing else, whatever a contract may have smuggled into it."""
+
 _log = structlog.get_logger("twinscore.online")
 
 
@@ -144,7 +153,7 @@ def _openapi(endpoint: Endpoint, request_id: str) -> Answer:
 
 
 def _docs(endpoint: Endpoint, request_id: str) -> Answer:
-    return as_text(docs_page(endpoint), "text/html; charset=utf-8", request_id)
+    return as_text(docs_page(endpoint), "text/html; charset=utf-8", request_id, extra=_PAGE_POLICY)
 
 
 def _wrong_method(allowed: str, request_id: str) -> Answer:

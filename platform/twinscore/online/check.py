@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from twinscore.scoring.parity import ParityReport
     from twinscore.settings import Settings
 
-__all__ = ["ParityCheck", "parity"]
+__all__ = ["ParityCheck", "compare_paths", "parity"]
 
 Progress = Callable[[int, int], None]
 
@@ -104,7 +104,6 @@ def parity(
         PredictFailed: the endpoint stopped answering, or changed its version meanwhile.
     """
     from twinscore.online.deploy import endpoint_url
-    from twinscore.scoring.table import check_and_score
     from twinscore.wiring import load_version
 
     name = model.removeprefix("models:/").partition("@")[0].partition("/")[0]
@@ -119,23 +118,37 @@ def parity(
             )
             raise ModelNotReady(message, url=client.url, served=served["version"], asked=found.version)
         table = bundle.checker.conform(_first_rows(Path(input), rows, bundle), source=str(input))
-        started = time.monotonic()
-        verdict, scored = check_and_score(table, bundle)
-        accepted = verdict.accepted.nonzero()[0].tolist()
-        requests = _requests(table, set(accepted), seed)
-        answers = _ask_all(client, requests, table.num_rows, str(served["version"]), progress)
-        seconds = time.monotonic() - started
+        return compare_paths(client, table, bundle, seed=seed, progress=progress)
+
+
+def compare_paths(
+    client: PredictClient, table: pa.Table, bundle: Bundle, *, seed: int = 0, progress: Progress | None = None
+) -> ParityCheck:
+    """Score a conformed table with the bundle and through the client, and compare.
+
+    Args:
+        table: (n_rows, contract.columns).
+    """
+    from twinscore.scoring.table import check_and_score
+
+    served = client.version()
+    version = str(served["version"])
+    started = time.monotonic()
+    verdict, scored = check_and_score(table, bundle)
+    accepted = verdict.accepted.nonzero()[0].tolist()
+    requests = _requests(table, set(accepted), seed)
+    answers = _ask_all(client, requests, table.num_rows, version, progress)
     return ParityCheck(
         report=_compare(scored, accepted, answers),
-        model=name,
-        version=str(served["version"]),
-        bundle_digest=bundle.digest,
+        model=str(served["model"]),
+        version=version,
+        bundle_digest=str(served["bundle_digest"]),
         n_rows=table.num_rows,
         n_refused=table.num_rows - len(accepted),
         verdicts_differ=tuple(sorted(set(accepted) ^ answers.keys())),
         n_requests=len(requests),
         n_single=sum(len(request.positions) == 1 for request in requests),
-        seconds=seconds,
+        seconds=time.monotonic() - started,
     )
 
 

@@ -151,7 +151,8 @@ class Endpoint:
             return internal_problem(request_id)
 
     def _refuse_unreadable(self, body: bytes, content_type: str | None) -> None:
-        if content_type is None or _JSON.fullmatch(content_type.strip()) is None:
+        plain = content_type == "application/json"
+        if not plain and (content_type is None or _JSON.fullmatch(content_type.strip()) is None):
             message = "The content type is not one that is read; send application/json in UTF-8."
             raise MediaTypeUnsupported(message, expected="application/json")
         if len(body) > self.limits.max_body_bytes:

@@ -1,0 +1,180 @@
+"""On a real Ray Serve: three clients, both paths, a replacement under load, refusals over the wire."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import threading
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+
+from twinscore.errors import BundleInvalid, ModelNotFound, ModelNotReady, SettingsInvalid
+from twinscore.online.check import parity
+from twinscore.online.client import PredictClient
+from twinscore.online.deploy import endpoint_url, serve_model, stop_model
+from twinscore.online.endpoint import Limits
+from twinscore.online.replica import load_endpoint
+from twinscore.online.spec import ServeSpec
+from twinscore.settings import Settings
+
+pytestmark = pytest.mark.cluster
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def served(loans: Any, serve_settings: Any) -> Any:
+    """The loan model behind HTTP: the settings of its stack and its address."""
+    settings = serve_settings(loans.settings)
+    yield settings, serve_model(settings, "loans")
+    stop_model("loans")
+
+
+def test_the_endpoint_serves_the_resolved_version(served: tuple[Settings, str], loans: Any) -> None:
+    """A bare name is the champion; the endpoint names its version and digests."""
+    settings, url = served
+
+    assert endpoint_url(settings, "loans") == url
+    assert loans.endpoint.facts() == httpx.get(f"{url}/version").json()
+    assert {200} == {httpx.get(f"{url}/{page}").status_code for page in ("health/live", "health/ready", "docs")}
+
+
+def test_three_clients_get_the_same_bytes(served: tuple[Settings, str], loans: Any, tmp_path: Path) -> None:
+    """httpx, urllib and curl send the same row and read the same body."""
+    _, url = served
+    body = json.dumps(loans.rows[0]).encode()
+    headers = {**JSON, "x-request-id": "same"}
+    by_httpx = httpx.post(f"{url}/predict", content=body, headers=headers).content
+    request = urllib.request.Request(f"{url}/predict", data=body, headers=headers)
+    with urllib.request.urlopen(request, timeout=30) as response:
+        by_urllib = response.read()
+
+    assert loans.endpoint.predict(body, "application/json", "same").body == by_httpx == by_urllib
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed; the other two clients agree")
+    (tmp_path / "row.json").write_bytes(body)
+    command = ["curl", "-s", f"{url}/predict", "-H", "content-type: application/json", "-H", "x-request-id: same"]
+    by_curl = subprocess.run([*command, "-d", f"@{tmp_path}/row.json"], capture_output=True, check=True).stdout
+    assert by_httpx == by_curl
+
+
+def test_one_row_and_many_rows_get_the_same_bits(served: tuple[Settings, str], loans: Any) -> None:
+    """Over HTTP too, a row's answer does not depend on its company."""
+    _, url = served
+    with PredictClient(url) as client:
+        many = client.predict(loans.rows[:60])["predictions"]
+        alone = [client.predict(row)["predictions"][0] for row in loans.rows[:60]]
+
+    assert many == [{**prediction, "row": row} for row, prediction in enumerate(alone)]
+
+
+def test_parity_over_http(served: tuple[Settings, str], loans: Any, tmp_path: Path) -> None:
+    """The product's own check finds no differing bit and counts every row."""
+    settings, _ = served
+    pq.write_table(loans.table, tmp_path / "fresh.parquet")
+
+    found = parity(settings, "loans", tmp_path / "fresh.parquet", 300)
+
+    assert (True, 300, 300) == (found.equal, found.n_rows, found.report.rows)
+    with pytest.raises(ModelNotFound):
+        parity(settings, "loans/99", tmp_path / "fresh.parquet", 5)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        (b"{", JSON, 400, "bad_json"),
+        (b'{"a": 1e999}', JSON, 400, "bad_json"),
+        (b"[" * 100_000, JSON, 400, "bad_json"),
+        (b" " * (1024 * 1024 + 1), JSON, 413, "too_large"),
+        (b"{}", {"content-type": "text/csv"}, 415, "unsupported_media_type"),
+        (b"{}", JSON, 422, "contract_broken"),
+    ],
+    ids=["cut", "1e999", "bomb", "long", "csv", "no columns"],
+)
+def test_refusals_over_the_wire(
+    served: tuple[Settings, str], body: bytes, headers: dict[str, str], status: int, code: str
+) -> None:
+    """Serve passes the problem documents on as they are."""
+    _, url = served
+    response = httpx.post(f"{url}/predict", content=body, headers=headers)
+
+    assert (status, code) == (response.status_code, response.json()["code"])
+    assert "application/problem+json" == response.headers["content-type"]
+
+
+def test_other_paths_of_the_model(served: tuple[Settings, str]) -> None:
+    """Unknown paths and methods under the model are the endpoint's own problems."""
+    _, url = served
+
+    unknown = httpx.get(f"{url}/nope")
+
+    assert (404, "not_found") == (unknown.status_code, unknown.json()["code"])
+    assert "POST" == httpx.get(f"{url}/predict").headers["allow"]
+
+
+def test_another_version_takes_over_without_a_failed_request(served: tuple[Settings, str], loans: Any) -> None:
+    """While requests go on, version 2 replaces version 1: every answer is a 200 of one of them, then only of 2."""
+    settings, url = served
+    retrain(settings)
+    stop = threading.Event()
+    seen: list[tuple[int, str]] = []
+
+    def load() -> None:
+        with httpx.Client() as client:
+            while not stop.is_set():
+                answer = client.post(f"{url}/predict", json=loans.rows[0])
+                seen.append((answer.status_code, answer.json().get("version", "")))
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        serve_model(settings, "loans/2", spec=ServeSpec(model="loans", max_replicas=2))
+    finally:
+        stop.set()
+        thread.join()
+    after = httpx.post(f"{url}/predict", json=loans.rows[0]).json()["version"]
+
+    assert {200} == {status for status, _ in seen}
+    assert {"1", "2"} >= {version for _, version in seen}
+    assert "2" == after
+
+
+def test_what_is_not_served_says_how_to_serve_it(served: tuple[Settings, str], tmp_path: Path) -> None:
+    """Parity with a model that nobody serves names the command."""
+    settings, _ = served
+
+    with pytest.raises(ModelNotReady, match="twinscore serve --model absent"):
+        parity(settings, "absent", tmp_path, 10)
+
+
+def test_an_unknown_model_is_refused_before_anything_starts(served: tuple[Settings, str]) -> None:
+    """The registry's answer reaches the caller."""
+    with pytest.raises(ModelNotFound):
+        serve_model(served[0], "absent")
+
+
+def test_a_replica_refuses_another_bundle(loans: Any) -> None:
+    """The folder must hold the digest that was deployed."""
+    with pytest.raises(BundleInvalid, match="deployed with 000"):
+        load_endpoint(loans.bundle.folder, "0" * 64, model="loans", version="1", limits=Limits())
+
+
+def test_options_of_a_replica_are_checked() -> None:
+    """A spec that cannot be served is refused when it is made."""
+    with pytest.raises(SettingsInvalid, match="replicas"):
+        ServeSpec(model="loans", replicas=0)
+
+
+def retrain(settings: Settings) -> None:
+    from twinscore.training.train import train
+
+    from twinscore.demo.loans import KEY, LABEL, TIME, LoanBook, loan_book
+
+    table = loan_book(LoanBook(rows=3000, seed=1))
+    train(settings, model="loans", data=table, label=LABEL, key=KEY, time=TIME, params={"n_estimators": 5})
