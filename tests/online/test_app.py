@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from twinscore.online.app import PredictApp
-from twinscore.online.endpoint import Endpoint, Limits
+from twinscore.online.endpoint import Endpoint
+from twinscore.online.request import Limits
 
 JSON = {"content-type": "application/json"}
 

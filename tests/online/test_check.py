@@ -44,7 +44,7 @@ def with_value(table: pa.Table, row: int, name: str, value: object) -> pa.Table:
 
 def test_both_paths_agree(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows alone and rows in groups: no differing bit, no differing verdict, every row counted."""
-    monkeypatch.setattr("twinscore.online.check._SINGLE_ROWS", 50)
+    monkeypatch.setattr("twinscore.online.exchange._SINGLE_ROWS", 50)
     seen: list[tuple[int, int]] = []
     with client_of(trained) as client:
         found = compare_paths(client, trained.table, trained.bundle, progress=lambda *step: seen.append(step))
@@ -85,7 +85,7 @@ def test_one_differing_bit_is_found(loans: Any) -> None:
 @pytest.mark.parametrize("single", [4000, 0], ids=["alone", "in groups"])
 def test_a_row_that_only_one_path_refuses_is_found(loans: Any, monkeypatch: pytest.MonkeyPatch, single: int) -> None:
     """Where the endpoint refuses what the batch path scored, the row is named and the others still compared."""
-    monkeypatch.setattr("twinscore.online.check._SINGLE_ROWS", single)
+    monkeypatch.setattr("twinscore.online.exchange._SINGLE_ROWS", single)
     key = loans.rows[17]["loan_id"].encode()
 
     def handler(request: httpx.Request) -> httpx.Response:

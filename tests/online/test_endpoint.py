@@ -19,7 +19,8 @@ from twinscore.contract.compile import compile_contract
 from twinscore.contract.model import Expectation
 from twinscore.errors import BundleInvalid
 from twinscore.online.answer import MAX_FAULTS, Answer
-from twinscore.online.endpoint import ROW_WISE_MAX, Endpoint, Limits
+from twinscore.online.endpoint import ROW_WISE_MAX, Endpoint
+from twinscore.online.request import Limits
 
 Trained = Any  # the fixtures' record, see conftest
 STATUSES = {200, 400, 413, 415, 422}

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pytest
 
 from twinscore.contract.model import Column, Contract, Expectation
+from twinscore.online.column_schema import column_schema
 from twinscore.online.endpoint import Endpoint
-from twinscore.online.openapi import column_schema, describe
+from twinscore.online.openapi import describe
 from twinscore.online.page import docs_page
 
 

@@ -20,9 +20,9 @@ import structlog
 from twinscore.contract.document import dumps_contract
 from twinscore.errors import ModelNotReady, RequestTooLarge
 from twinscore.online.answer import Answer, as_json, as_text, internal_problem, problem, refusal, sane_request_id
-from twinscore.online.endpoint import Limits, body_too_large
 from twinscore.online.openapi import describe
 from twinscore.online.page import docs_page
+from twinscore.online.request import Limits, body_too_large
 
 if TYPE_CHECKING:
     from twinscore.online.endpoint import Endpoint
@@ -39,8 +39,10 @@ _INLINE_BODY_BYTES = 32 * 1024
 _PAGE_POLICY = (
     (
         b"content-security-policy",
-        b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self';"
-        b" img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        (
+            b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self';"
+            b" img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        ),
     ),
 )
 """The page talks to its own server and nothing else, whatever a contract may have smuggled into it."""

@@ -6,12 +6,8 @@ the same rows and give the same bits for the others.
 
 from __future__ import annotations
 
-import json
-import random
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from twinscore.errors import (
-    ContractBroken,
     FileUnreadable,
     InputEmpty,
     ModelNotReady,
-    PredictFailed,
-    RequestMalformed,
 )
 from twinscore.online.client import PredictClient
+from twinscore.online.exchange import Progress, ask_all, group_rows
 
 if TYPE_CHECKING:
     from twinscore.bundle.files import Bundle
@@ -34,13 +28,6 @@ if TYPE_CHECKING:
     from twinscore.settings import Settings
 
 __all__ = ["ParityCheck", "compare_paths", "parity"]
-
-Progress = Callable[[int, int], None]
-
-_SINGLE_ROWS = 4000
-"""Accepted rows that are sent one per request; the rest goes in requests of 2 to 50 rows."""
-_LARGEST_REQUEST = 50
-_CONNECTIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +54,6 @@ class ParityCheck:
     def equal(self) -> bool:
         """Whether no bit and no verdict differs."""
         return self.report.differing_rows == 0 and not self.verdicts_differ
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """Rows that travel together: their positions in the input."""
-
-    positions: tuple[int, ...]
-    body: bytes
 
 
 def parity(
@@ -136,8 +115,8 @@ def compare_paths(
     started = time.monotonic()
     verdict, scored = check_and_score(table, bundle)
     accepted = verdict.accepted.nonzero()[0].tolist()
-    requests = _requests(table, set(accepted), seed)
-    answers = _ask_all(client, requests, table.num_rows, version, progress)
+    requests = group_rows(table, set(accepted), seed)
+    answers = ask_all(client, requests, table.num_rows, version, progress)
     return ParityCheck(
         report=_compare(scored, accepted, answers),
         model=str(served["model"]),
@@ -178,74 +157,6 @@ def _first_rows(source: Path, n_rows: int, bundle: Bundle) -> pa.Table:
 
 def _hidden(path: Path) -> bool:
     return any(part.startswith(("_", ".")) for part in path.parts)
-
-
-def _requests(table: pa.Table, accepted: set[int], seed: int) -> list[_Request]:
-    """Group rows into requests: refused rows alone, accepted ones alone first and in seeded groups after.
-
-    A refused row refuses its whole request, so it must travel alone for its own verdict to be seen.
-    """
-    from twinscore.contract.rows import table_to_rows
-
-    rows = table_to_rows(table)
-    chance = random.Random(seed)
-    singles = [position for position in range(len(rows)) if position not in accepted]
-    together = [position for position in range(len(rows)) if position in accepted]
-    chance.shuffle(together)
-    singles += together[:_SINGLE_ROWS]
-    requests = [_Request((position,), _json(rows[position])) for position in singles]
-    rest = together[_SINGLE_ROWS:]
-    while rest:
-        size = chance.randint(2, _LARGEST_REQUEST)
-        positions, rest = tuple(rest[:size]), rest[size:]
-        requests.append(_Request(positions, _json({"instances": [rows[position] for position in positions]})))
-    chance.shuffle(requests)
-    return requests
-
-
-def _json(value: object) -> bytes:
-    # Python's writer prints inf as Infinity, which the endpoint refuses as the batch path does;
-    # msgspec would print null and ask about another row.
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
-
-
-def _ask_all(
-    client: PredictClient, requests: Sequence[_Request], n_rows: int, version: str, progress: Progress | None
-) -> dict[int, dict[str, Any]]:
-    """Send every request over a few connections and return the predictions by position; refused rows are absent."""
-    answers: dict[int, dict[str, Any]] = {}
-    done = 0
-    lock = threading.Lock()
-
-    def ask(request: _Request) -> None:
-        nonlocal done
-        found = dict(_ask(client, request, version))
-        with lock:
-            answers.update(found)
-            done += len(request.positions)
-            if progress is not None:
-                progress(done, n_rows)
-
-    with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        for finished in [pool.submit(ask, request) for request in requests]:
-            finished.result()
-    return answers
-
-
-def _ask(client: PredictClient, request: _Request, version: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        answer = client.send(request.body)
-    except (ContractBroken, RequestMalformed):
-        if len(request.positions) > 1:
-            # Rows that the batch path accepted were refused together: ask for each, to name the one.
-            for position, row in zip(request.positions, json.loads(request.body)["instances"], strict=True):
-                yield from _ask(client, _Request((position,), _json(row)), version)
-        return
-    if str(answer["version"]) != version:
-        message = f"{client.url} changed from version {version} to {answer['version']} meanwhile; compare again."
-        raise PredictFailed(message, url=client.url)
-    for position, prediction in zip(request.positions, answer["predictions"], strict=True):
-        yield position, prediction
 
 
 def _compare(scored: pa.Table, accepted: Sequence[int], answers: dict[int, dict[str, Any]]) -> ParityReport:

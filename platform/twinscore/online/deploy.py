@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from twinscore.errors import ModelNotReady, SettingsInvalid
-from twinscore.online.endpoint import Limits
 from twinscore.online.replica import EndpointReplica
+from twinscore.online.request import Limits
 from twinscore.online.spec import ServeSpec
 
 if TYPE_CHECKING:

@@ -6,26 +6,16 @@ that a caller can send raises out of it.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
 
 from twinscore.contract.rows import RowDecoder, rows_to_table, table_to_rows
-from twinscore.contract.show import show
 from twinscore.contract.verdict import Fault, pointer
-from twinscore.errors import (
-    BundleInvalid,
-    MediaTypeUnsupported,
-    ModelNotReady,
-    RequestError,
-    RequestMalformed,
-    RequestTooLarge,
-)
-from twinscore.online import strict_json
+from twinscore.errors import BundleInvalid, ModelNotReady, RequestError
 from twinscore.online.answer import (
+    MAX_FAULTS,
     Answer,
     Prediction,
     Predictions,
@@ -35,6 +25,7 @@ from twinscore.online.answer import (
     internal_problem,
     refusal,
 )
+from twinscore.online.request import Limits, RowsRefusedError, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,30 +33,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from twinscore.bundle.files import Bundle
-    from twinscore.settings import Settings
 
-__all__ = ["ROW_WISE_MAX", "Endpoint", "Limits"]
+__all__ = ["ROW_WISE_MAX", "Endpoint"]
 
 ROW_WISE_MAX = 8
 """Most rows that go through the single-row scorer; above, the table path is cheaper. The bits are the same."""
 
-_JSON = re.compile(r'application/json(?:\s*;\s*charset\s*=\s*"?utf-8"?)?', re.IGNORECASE)
-_TOP = ""
-_ROOT = "/instances"
 _log = structlog.get_logger("twinscore.online")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one request may ask for."""
-
-    max_body_bytes: int = 16 * 1024 * 1024
-    max_rows: int = 10_000
-
-    @classmethod
-    def of(cls, settings: Settings) -> Limits:
-        """Return the limits that the settings name."""
-        return cls(max_body_bytes=settings.max_body_bytes, max_rows=settings.max_rows_per_request)
 
 
 class Endpoint:
@@ -85,7 +59,7 @@ class Endpoint:
         self.limits = limits or Limits()
         self._contract = bundle.contract
         self._key = bundle.contract.key
-        self._row_is_instances = any(column.name == "instances" for column in bundle.contract.columns)
+        self._has_instances_column = any(column.name == "instances" for column in bundle.contract.columns)
         self._decode = RowDecoder(bundle.contract).decode
         self._scorer = RowScorer(bundle)
         self._check_row = bundle.checker.check_row
@@ -138,48 +112,16 @@ class Endpoint:
             request_id: goes into the answer and the log.
         """
         try:
-            self._refuse_unreadable(body, content_type)
-            instances, at = self._instances(strict_json.decode(body))
+            instances, at = read_rows(body, content_type, self.limits, has_instances_column=self._has_instances_column)
             return self._answer_rows(instances, at, request_id)
         except (RequestError, ModelNotReady) as error:
             return refusal(error, request_id)
-        except _RowsRefusedError as broken:
+        except RowsRefusedError as broken:
             return contract_problem(broken.faults, broken.n_faults, broken.n_rows, request_id)
         except Exception:  # noqa: BLE001 - the promise is an answer to every request
             # Not reachable by any input we know of; the caller learns the id, the log the cause.
             _log.exception("predict_failed", request_id=request_id, model=self.model, version=self.version)
             return internal_problem(request_id)
-
-    def _refuse_unreadable(self, body: bytes, content_type: str | None) -> None:
-        plain = content_type == "application/json"
-        if not plain and (content_type is None or _JSON.fullmatch(content_type.strip()) is None):
-            message = "The content type is not one that is read; send application/json in UTF-8."
-            raise MediaTypeUnsupported(message, expected="application/json")
-        if len(body) > self.limits.max_body_bytes:
-            raise body_too_large(self.limits)
-        if not body:
-            message = "The body is empty; expected a JSON object."
-            raise RequestMalformed(message)
-
-    def _instances(self, value: object) -> tuple[Sequence[object], str]:
-        """Return the rows of a decoded body and the JSON pointer they stand under."""
-        if not isinstance(value, dict):
-            expected = 'a row object or {"instances": [row, ..]}'
-            raise _wrong_shape(_TOP, "type", expected, value)
-        rows = value.get("instances")
-        if isinstance(rows, list):
-            if len(value) > 1:
-                other = next(name for name in value if name != "instances")
-                raise _wrong_shape(pointer(_TOP, other), "unknown_member", "only instances", value[other])
-            if not rows:
-                raise _wrong_shape(_ROOT, "row_count", f"1 to {self.limits.max_rows} rows", rows)
-            if len(rows) > self.limits.max_rows:
-                message = f"The request has {len(rows)} rows; at most {self.limits.max_rows} are read at a time."
-                raise RequestTooLarge(message, rows=len(rows), max_rows=self.limits.max_rows)
-            return rows, _ROOT
-        if "instances" in value and not self._row_is_instances:
-            raise _wrong_shape(_ROOT, "type", "an array of rows", rows)
-        return [value], ""
 
     def _answer_rows(self, instances: Sequence[object], at: str, request_id: str) -> Answer:
         rows, broken = self._decode(instances, at=at)
@@ -204,14 +146,14 @@ class Endpoint:
             if not faults:
                 predictions.append(self._prediction(position, self._key_of(row), score(row, flagged=bool(found))))
         if faults:
-            raise _RowsRefusedError(faults, len(faults), len(rows))
+            raise RowsRefusedError(faults, len(faults), len(rows))
         return predictions
 
     def _as_table(self, rows: Sequence[Mapping[str, Any]], at: str) -> list[Prediction]:
         table = rows_to_table(rows, self._contract)
         verdict, scored = self._check_and_score(table, self.bundle)
         if not verdict.accepted.all():
-            raise _RowsRefusedError(*_critical(verdict.faults, at), len(rows))
+            raise RowsRefusedError(*_critical(verdict.faults, at), len(rows))
         keys = table_to_rows(table.select(list(self._key)))
         return [
             self._prediction(position, key, values)
@@ -233,32 +175,9 @@ class Endpoint:
         )
 
 
-def body_too_large(limits: Limits) -> RequestTooLarge:
-    """Return the refusal of a body beyond the limit; listeners raise it before reading the rest."""
-    message = f"The body is larger than {limits.max_body_bytes} bytes; send fewer rows at a time."
-    return RequestTooLarge(message, max_body_bytes=limits.max_body_bytes)
-
-
-class _RowsRefusedError(Exception):
-    """Rows that may not be scored; stays inside this module."""
-
-    def __init__(self, faults: Sequence[Fault], n_faults: int, n_rows: int) -> None:
-        super().__init__(f"{n_faults} faults")
-        self.faults = faults
-        self.n_faults = n_faults
-        self.n_rows = n_rows
-
-
-def _wrong_shape(path: str, rule: str, expected: str, value: object) -> _RowsRefusedError:
-    """Return the refusal of a body that holds no rows; a container is shown by its kind only."""
-    return _RowsRefusedError([Fault(path, None, rule, expected, show(value), "critical")], 1, 1)
-
-
 def _critical(faults: pa.Table, at: str) -> tuple[list[Fault], int]:
     """Return the first critical faults of a verdict with their paths, and how many there are."""
     import pyarrow.compute as pc
-
-    from twinscore.online.answer import MAX_FAULTS
 
     critical = faults.filter(pc.field("severity") == "critical")
     listed = [

@@ -13,7 +13,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from twinscore.online.answer import PROBLEMS
-from twinscore.online.openapi import column_schema
+from twinscore.online.column_schema import column_schema
 
 if TYPE_CHECKING:
     from twinscore.contract.model import Column, Contract

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from twinscore.online.app import PredictApp
-from twinscore.online.endpoint import Endpoint, Limits
+from twinscore.online.endpoint import Endpoint
+from twinscore.online.request import Limits
 
 if TYPE_CHECKING:
     from pathlib import Path
