@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -82,11 +82,10 @@ def bin_counts(values: npt.NDArray[np.float64], edges: npt.NDArray[np.float64]) 
 
 def _numeric(values: npt.NDArray[np.float64], edges: npt.NDArray[np.float64] | None = None) -> dict[str, Any]:
     edges = bin_edges(values) if edges is None else edges
-    summary: Mapping[str, Any] = (
-        {"min": float(values.min()), "max": float(values.max()), "mean": float(values.mean()), "std": float(values.std())}
-        if len(values)
-        else {"min": None, "max": None, "mean": None, "std": None}
-    )
+    summary = dict.fromkeys(("min", "max", "mean", "std")) if not len(values) else {
+        "min": float(values.min()), "max": float(values.max()),
+        "mean": float(values.mean()), "std": float(values.std()),
+    }  # fmt: skip
     return {"edges": edges.tolist(), "counts": bin_counts(values, edges).tolist(), **summary}
 
 
