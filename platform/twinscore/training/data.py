@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -19,6 +20,8 @@ from twinscore.errors import FileUnreadable, InputEmpty, InputError, SchemaMisma
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 __all__ = ["Columns", "TrainingData", "load_data", "snapshot_of"]
 
@@ -45,16 +48,23 @@ class TrainingData:
     """The rows to learn from.
 
     Args:
-        table: (n_rows, every column of the input), label not null when one was named.
+        table: (n_rows, every column of the input).
         columns: what the columns are for.
         snapshot_id: SHA-256 of what the input held, whatever its files were called.
-        n_unlabelled: rows left out because their label is null.
+        labelled: (n_rows,) rows whose label is there; all of them when no label was named.
+        source: the input's name, for messages.
     """
 
     table: pa.Table
     columns: Columns
     snapshot_id: str
-    n_unlabelled: int
+    labelled: NDArray[np.bool_]
+    source: str
+
+    @property
+    def n_unlabelled(self) -> int:
+        """Rows that cannot be learned from."""
+        return int(len(self.labelled) - self.labelled.sum())
 
 
 def load_data(data: Path | str | pa.Table, columns: Columns) -> TrainingData:
@@ -76,17 +86,13 @@ def load_data(data: Path | str | pa.Table, columns: Columns) -> TrainingData:
         raise InputEmpty(message, source=source)
     _check_names(table, columns, source)
     _check_key(table, columns.key, source)
-    n_unlabelled = 0
+    labelled = np.ones(table.num_rows, dtype=bool)
     if columns.label is not None:
-        label = table[columns.label]
-        missing = pc.is_null(label, nan_is_null=True)
-        n_unlabelled = pc.sum(missing).as_py() or 0
-        if n_unlabelled == table.num_rows:
+        labelled = ~pc.is_null(table[columns.label], nan_is_null=True).to_numpy()
+        if not labelled.any():
             message = f"The label {columns.label!r} is null in every row of {source}; name the column with the outcome."
             raise InputEmpty(message, source=source, label=columns.label)
-        if n_unlabelled:
-            table = table.filter(pc.invert(missing))
-    return TrainingData(table, columns, snapshot, n_unlabelled)
+    return TrainingData(table, columns, snapshot, labelled, source)
 
 
 def snapshot_of(files: Sequence[Path]) -> str:

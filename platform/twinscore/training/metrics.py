@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -114,7 +114,9 @@ def interval_metrics(
     return {"interval_coverage": float(held.mean()), "interval_width": float((upper - lower).mean())}
 
 
-def metrics_by_group(groups: Mapping[str, pa.ChunkedArray], measure: object) -> dict[str, dict[str, dict[str, float]]]:
+def metrics_by_group(
+    groups: Mapping[str, pa.ChunkedArray], measure: Callable[[NDArray[np.int64]], dict[str, float]]
+) -> dict[str, dict[str, dict[str, float]]]:
     """Return `measure(rows)` for the rows of each value of each group column, a missing value being a group too.
 
     Args:
@@ -123,7 +125,6 @@ def metrics_by_group(groups: Mapping[str, pa.ChunkedArray], measure: object) -> 
     """
     import pyarrow.compute as pc
 
-    assert callable(measure)
     result: dict[str, dict[str, dict[str, float]]] = {}
     for name, column in groups.items():
         text = pc.fill_null(pc.cast(column, "string"), "(missing)")
