@@ -7,8 +7,12 @@ import takes seconds, and neither scoring path needs it.
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinscore.contract.model import SEVERITIES, Contract, Expectation
@@ -114,14 +118,27 @@ def as_frame(table: pa.Table) -> Any:
 
 @contextmanager
 def quiet_context() -> Iterator[Any]:
-    """Yield a Great Expectations context that writes no files, draws no bars and reports to nobody."""
+    """Yield a Great Expectations context that leaves no files, draws no bars and reports to nobody.
+
+    Warnings are off inside: pandas warns of infinities and of overflow, which is for Great
+    Expectations to judge, and where warnings are errors it would answer with an error instead.
+    """
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
-    yield context
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield context
+    finally:
+        # Every context makes a temporary folder for a site of its own, and leaves it behind.
+        for site in (context.variables.data_docs_sites or {}).values():
+            made = Path(str(site["store_backend"].get("base_directory", "")))
+            if made.is_absolute() and made.parent == Path(tempfile.gettempdir()):
+                shutil.rmtree(made, ignore_errors=True)
 
 
 def _raised(info: dict[str, Any] | None) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from twinscore.contract.rules import FLOAT32_MAX, Between, Finite, Holds, InSet, Present, Rule, is_missing
+from twinscore.contract.rules import FLOAT32_MAX, Between, Finite, Holds, InSet, Present, Rule
 from twinscore.contract.show import show, show_pair
 from twinscore.contract.verdict import Fault, pointer
 
@@ -110,14 +110,11 @@ def _span(rule: Between | Finite) -> tuple[Any, Any]:
 
 
 def _judge(rule: Rule, row: Mapping[str, Any], at: str) -> Fault | None:
-    cells: dict[str, Any] = {}
     try:
-        for name in rule.columns:
-            cells[name] = row[name]
-        if not rule.broken_by(list(cells.values())):
+        values = [row[name] for name in rule.columns]
+        if not rule.broken_by(values):
             return None
-        shown = {name: None if is_missing(value) else value for name, value in cells.items()}
-        value = show(next(iter(shown.values()))) if len(shown) == 1 else show_pair(shown)
+        value = show(values[0]) if len(values) == 1 else show_pair(rule.columns, values)
     except Exception as exc:  # noqa: BLE001 - a rule that cannot be asked is a rule that failed
         value = f"not judged: {type(exc).__name__}"
     column = rule.columns[0]

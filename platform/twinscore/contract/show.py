@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
 __all__ = ["SHOWN_CHARACTERS", "show", "show_cells", "show_pair"]
 
@@ -23,7 +23,8 @@ def show(value: object) -> str:
     >>> show(None), show(True), show(1.5), show("a\n"), show([1])
     ('null', 'true', '1.5', 'a\\n', 'an array')
     """
-    if value is None:
+    if value is None or value != value:
+        # Only NaN differs from itself, and a NaN is missing.
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -45,14 +46,13 @@ def show(value: object) -> str:
     return type(value).__name__
 
 
-def show_pair(values: Mapping[str, object]) -> str:
+def show_pair(names: Sequence[str], values: Sequence[object]) -> str:
     """Return the cells of a rule about several columns.
 
-    >>> show_pair({"low": 3, "high": None})
+    >>> show_pair(["low", "high"], [3, None])
     'low=3, high=null'
     """
-    text = ", ".join(f"{name}={show(value)}" for name, value in values.items())
-    return _cut(text[:SHOWN_CHARACTERS], len(text))
+    return ", ".join(f"{name}={show(value)}" for name, value in zip(names, values, strict=True))
 
 
 def show_cells(array: pa.Array | pa.ChunkedArray) -> pa.Array:
