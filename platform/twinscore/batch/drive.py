@@ -1,0 +1,150 @@
+"""Drive shards through a pool of Ray Data actors; the only module of the batch path that speaks Ray Data.
+
+What flows through Ray is one small row per shard: its description in, its result out. The data itself goes from
+Parquet to Parquet inside one call, so the object store stays empty and a shard can be repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import ray
+
+from twinscore import errors
+from twinscore.batch.plan import Shard
+from twinscore.batch.shard import ShardJob, ShardResult, score_shard
+from twinscore.errors import BundleInvalid, PredictFailed, TwinscoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from twinscore.bundle.files import Bundle
+
+__all__ = ["ScoreShard", "drive", "free_cores"]
+
+
+class ScoreShard:
+    """The actor: keeps a bundle loaded and scores one shard per call.
+
+    Args:
+        bundle: folder of the bundle, on a file system that every node sees.
+        digest: the bundle's.
+        job: what is the same for every shard.
+    """
+
+    def __init__(self, bundle: str, digest: str, job: ShardJob) -> None:
+        self._folder = Path(bundle)
+        self._digest = digest
+        self._job = job
+        self._bundle: Bundle | None = None
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Score the one shard in the batch: (1, [shard, duplicates]) in, (1, [result]) out.
+
+        An error made by us comes back as a value: raised, Ray would wrap it in text.
+        """
+        import pyarrow as pa
+
+        shard = Shard.from_plain(json.loads(batch["shard"][0].as_py()))
+        repeated = np.frombuffer(batch["duplicates"][0].as_py(), np.int64)
+        try:
+            answer: dict[str, Any] = {"result": score_shard(shard, self._loaded(), self._job, repeated).to_plain()}
+        except TwinscoreError as error:
+            answer = {"error": type(error).__name__, "message": error.message, "fields": _plain_fields(error)}
+        return pa.table({"answer": [json.dumps(answer)]})
+
+    def _loaded(self) -> Bundle:
+        # Loaded at the first call: an error in an actor's constructor reaches the driver as "actor died".
+        if self._bundle is None:
+            from twinscore.bundle.files import read_bundle
+
+            self._bundle = read_bundle(self._folder)
+            if self._bundle.digest != self._digest:
+                message = f"The bundle at {self._folder} changed: it is no longer {self._digest[:12]}..."
+                raise BundleInvalid(message, expected=self._digest, found=self._bundle.digest)
+        return self._bundle
+
+
+def drive(
+    shards: Sequence[Shard],
+    duplicates: Mapping[int, NDArray[np.int64]],
+    bundle: Bundle,
+    job: ShardJob,
+    *,
+    actors: int,
+) -> Iterator[ShardResult]:
+    """Yield the result of every shard as it is done, in no order.
+
+    Raises:
+        TwinscoreError: the first error of a shard, as it was raised there; the others are stopped.
+        PredictFailed: a worker died or failed in a way that we did not foresee.
+    """
+    from ray.data import ActorPoolStrategy, DataContext, from_items
+
+    context = DataContext.get_current()
+    _quieten(context)
+    rows = [
+        {
+            "shard": json.dumps(shard.to_plain()),
+            "duplicates": duplicates.get(shard.number, np.zeros(0, np.int64)).tobytes(),
+        }
+        for shard in shards
+    ]
+    data = from_items(rows, override_num_blocks=len(rows)).map_batches(
+        ScoreShard,
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=min(actors, len(rows))),
+        fn_constructor_args=(str(bundle.folder), bundle.digest, job),
+        num_cpus=1,
+    )
+    try:
+        batch: Any
+        for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for text in batch["answer"].to_pylist():
+                answer = json.loads(text)
+                if "error" in answer:
+                    raise _rebuilt(answer)
+                yield ShardResult.from_plain(answer["result"])
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, TwinscoreError):
+            raise cause from error
+        lines = [line for line in str(cause or error).splitlines() if line.strip()]
+        problem = lines[-1].strip() if lines else type(error).__name__
+        message = f"A worker failed while scoring: {problem}. Nothing became visible; the worker's log has the rest."
+        raise PredictFailed(message, error=type(error).__name__) from error
+
+
+def free_cores() -> int:
+    """Return how many whole cores the cluster has to spare, at least 1: a run on a busy cluster waits for one."""
+    resources: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    return max(int(resources.get("CPU", 1.0)), 1)
+
+
+def _quieten(context: Any) -> None:
+    """Leave the terminal to our own progress."""
+    context.enable_progress_bars = False
+    context.enable_operator_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+
+
+def _plain_fields(error: TwinscoreError) -> dict[str, Any]:
+    return {
+        name: value if isinstance(value, str | int | float | list | None) else str(value)
+        for name, value in error.fields.items()
+    }
+
+
+def _rebuilt(answer: Mapping[str, Any]) -> TwinscoreError:
+    kind = getattr(errors, answer["error"], TwinscoreError)
+    made: TwinscoreError = kind(answer["message"], **answer["fields"])
+    return made

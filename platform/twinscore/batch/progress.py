@@ -1,0 +1,88 @@
+"""How far a run is: one small event, and two ways to show it besides the caller's own; knows no Ray."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["STEPS", "Progress", "ProgressCallback", "Reporter", "log_progress"]
+
+STEPS = ("resolve", "snapshot", "keys", "start", "score", "commit", "done")
+"""Steps of a run, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run is."""
+
+    step: str
+    """One of STEPS."""
+    rows_done: int
+    rows_total: int
+    """0 until the input is counted."""
+    rows_quarantined: int
+    rows_per_s: float
+    """Of this step, since it began; 0 before the first rows."""
+    eta_s: float | None
+    """Seconds until this step is done, as far as one can tell."""
+    detail: str = ""
+    """One line for people, such as which version was resolved."""
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+class Reporter:
+    """Turns the counts of a run into events for a callback."""
+
+    def __init__(self, callback: ProgressCallback | None) -> None:
+        self._callback = callback
+        self._began = time.monotonic()
+        self._step = ""
+        self.seconds: dict[str, float] = {}
+
+    def step(self, name: str, total: int = 0, detail: str = "") -> None:
+        """Begin a step."""
+        self._close()
+        self._step = name
+        self._began = time.monotonic()
+        self._tell(Progress(name, 0, total, 0, 0.0, None, detail))
+
+    def advance(self, done: int, total: int, quarantined: int = 0) -> None:
+        """Tell how many of the step's rows are done."""
+        elapsed = time.monotonic() - self._began
+        rate = done / elapsed if elapsed > 0 else 0.0
+        left = (total - done) / rate if rate > 0 else None
+        self._tell(Progress(self._step, done, total, quarantined, rate, left))
+
+    def finish(self, total: int, quarantined: int, rows_per_s: float, detail: str = "") -> None:
+        """Tell that the run is over."""
+        self._close()
+        self._tell(Progress("done", total, total, quarantined, rows_per_s, 0.0, detail))
+
+    def _close(self) -> None:
+        if self._step:
+            self.seconds[self._step] = round(time.monotonic() - self._began, 3)
+            self._step = ""
+
+    def _tell(self, event: Progress) -> None:
+        if self._callback is not None:
+            self._callback(event)
+
+
+def log_progress(event: Progress) -> None:
+    """Write an event as one JSON line: what a Ray job shows."""
+    import structlog
+
+    log = structlog.get_logger("twinscore.batch")
+    facts: dict[str, object] = {
+        "rows_done": event.rows_done,
+        "rows_total": event.rows_total,
+        "rows_quarantined": event.rows_quarantined,
+        "rows_per_s": round(event.rows_per_s),
+        "eta_s": None if event.eta_s is None else round(event.eta_s, 1),
+    }
+    if event.detail:
+        facts["detail"] = event.detail
+    log.info(event.step, **facts)
