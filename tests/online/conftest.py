@@ -1,11 +1,11 @@
-"""One trained loan model and one regression model for every test of the online path."""
+"""Small real models of three kinds for every test of the online path, and a Ray Serve for those that need one."""
 
 from __future__ import annotations
 
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,20 +14,17 @@ import pytest
 
 from twinscore.bundle.files import Bundle
 from twinscore.contract.rows import table_to_rows
-from twinscore.demo.loans import KEY, LABEL, TIME, LoanBook, loan_book
 from twinscore.online.endpoint import Endpoint
 from twinscore.settings import Settings
+from twinscore.testing.models import make_bundle, make_rows
 
 N_FRESH = 400
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A registered version, its endpoint, and rows that it has not seen."""
+    """A bundle, its endpoint, and rows that it has not seen."""
 
-    settings: Settings
-    model: str
-    version: str
     bundle: Bundle
     endpoint: Endpoint
     table: pa.Table
@@ -37,20 +34,24 @@ class Trained:
 
 
 @pytest.fixture(scope="session")
-def loans(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A classification model of the demo's loan book: twenty columns, categories, missing values, a time."""
-    table = loan_book(LoanBook(rows=3000, seed=1))
-    return _train(tmp_path_factory, "loans", table, label=LABEL)
+def binary(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A model of two classes."""
+    return _train(tmp_path_factory, "binary")
 
 
 @pytest.fixture(scope="session")
-def amounts(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A regression model on the same book: what amount do people ask for."""
-    table = loan_book(LoanBook(rows=3000, seed=2)).drop_columns([LABEL])
-    return _train(tmp_path_factory, "amounts", table, label="amount")
+def multiclass(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A model of three classes."""
+    return _train(tmp_path_factory, "multiclass")
 
 
-@pytest.fixture(params=["loans", "amounts"])
+@pytest.fixture(scope="session")
+def regression(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A model of a number."""
+    return _train(tmp_path_factory, "regression")
+
+
+@pytest.fixture(params=["binary", "multiclass", "regression"])
 def trained(request: pytest.FixtureRequest) -> Trained:
     """Each kind of model in turn."""
     found: Trained = request.getfixturevalue(request.param)
@@ -58,8 +59,8 @@ def trained(request: pytest.FixtureRequest) -> Trained:
 
 
 @pytest.fixture(scope="module")
-def serve_settings() -> Iterator[Callable[[Settings], Settings]]:
-    """A Ray of this module's own; gives a model's settings the port on which its Serve listens."""
+def serve_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A Ray of this module's own, a home, and the port on which its Serve will listen."""
     import ray
     from ray import serve
 
@@ -70,26 +71,30 @@ def serve_settings() -> Iterator[Callable[[Settings], Settings]]:
         port = probe.getsockname()[1]
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
     try:
-        yield lambda settings: settings.model_copy(update={"serve_port": port, "max_body_bytes": 1024 * 1024})
+        yield Settings(home=tmp_path_factory.mktemp("home"), serve_port=port, max_body_bytes=1024 * 1024)
     finally:
         serve.shutdown()
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _train(factory: pytest.TempPathFactory, model: str, table: pa.Table, *, label: str) -> Trained:
-    from twinscore.training.train import train
+@pytest.fixture(scope="module")
+def members(serve_settings: Settings, binary: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The binary model registered as version 1 of `members` and made champion; version 2 has fewer trees."""
+    from twinscore.wiring import model_store
 
-    from twinscore.wiring import load_version
+    store = model_store(serve_settings)
+    other = make_bundle(tmp_path_factory.mktemp("other") / "bundle", "binary", trees=3)
+    for bundle in (binary.bundle, other):
+        tags = {"twinscore.bundle_digest": bundle.digest}
+        store.register("members", bundle.folder, metrics={}, params={}, tags=tags)
+    store.set_alias("members", "champion", "1")
+    return binary
 
-    settings = Settings(home=factory.mktemp(model))
-    params = {"n_estimators": 40, "max_depth": 4}
-    train(settings, model=model, data=table, label=label, key=KEY, time=TIME, params=params)
-    found, bundle = load_version(settings, model)
-    fresh = loan_book(LoanBook(rows=2 * N_FRESH, seed=7, first_id=10**6))
-    conformed = bundle.checker.conform(fresh)
+
+def _train(factory: pytest.TempPathFactory, task: Any) -> Trained:
+    bundle = make_bundle(factory.mktemp(task) / "bundle", task)
+    conformed = bundle.checker.conform(make_rows(task, 2 * N_FRESH, seed=7))
     accepted = conformed.filter(pa.array(bundle.checker.check(conformed).accepted)).slice(0, N_FRESH)
-    endpoint = Endpoint(bundle, model=found.model, version=found.version)
-    return Trained(
-        settings, found.model, found.version, bundle, endpoint, accepted.combine_chunks(), table_to_rows(accepted)
-    )
+    endpoint = Endpoint(bundle, model="members", version="1")
+    return Trained(bundle, endpoint, accepted.combine_chunks(), table_to_rows(accepted))

@@ -27,36 +27,36 @@ def send(app: PredictApp, method: str, path: str, **options: Any) -> httpx.Respo
 
 
 @pytest.fixture(scope="module")
-def app(loans: Any) -> PredictApp:
-    """The loan model's application."""
-    return PredictApp("loans", loans.endpoint)
+def app(binary: Any) -> PredictApp:
+    """The model's application."""
+    return PredictApp("members", binary.endpoint)
 
 
-@pytest.mark.parametrize("root_path", ["", "/loans", "/behind/loans"])
-def test_predict_answers_under_any_mount(app: PredictApp, loans: Any, root_path: str) -> None:
+@pytest.mark.parametrize("root_path", ["", "/members", "/behind/members"])
+def test_predict_answers_under_any_mount(app: PredictApp, binary: Any, root_path: str) -> None:
     """The model's prefix may be mounted by Serve, or by something in front of it."""
-    path = f"{root_path or '/loans'}/predict"
-    response = send(app, "POST", path, json=loans.rows[0], root_path=root_path)
+    path = f"{root_path or '/members'}/predict"
+    response = send(app, "POST", path, json=binary.rows[0], root_path=root_path)
 
     assert (200, "application/json") == (response.status_code, response.headers["content-type"])
 
 
 @pytest.mark.parametrize("n_rows", [1, 300])
-def test_the_body_is_the_endpoints_own(app: PredictApp, loans: Any, n_rows: int) -> None:
+def test_the_body_is_the_endpoints_own(app: PredictApp, binary: Any, n_rows: int) -> None:
     """Small bodies answered on the event loop and large ones in a thread are the core's bytes."""
-    body = json.dumps({"instances": loans.rows[:n_rows]}).encode()
-    response = send(app, "POST", "/loans/predict", content=body, headers={**JSON, "x-request-id": "r"})
+    body = json.dumps({"instances": binary.rows[:n_rows]}).encode()
+    response = send(app, "POST", "/members/predict", content=body, headers={**JSON, "x-request-id": "r"})
 
-    assert loans.endpoint.predict(body, "application/json", "r").body == response.content
+    assert binary.endpoint.predict(body, "application/json", "r").body == response.content
 
 
-def test_headers_of_every_answer(app: PredictApp, loans: Any) -> None:
+def test_headers_of_every_answer(app: PredictApp, binary: Any) -> None:
     """No answer may be sniffed or stored, and each has its length and request id."""
     for response in (
-        send(app, "POST", "/loans/predict", json=loans.rows[0]),
-        send(app, "POST", "/loans/predict", content=b"{", headers=JSON),
-        send(app, "GET", "/loans/docs"),
-        send(app, "GET", "/loans/nothing"),
+        send(app, "POST", "/members/predict", json=binary.rows[0]),
+        send(app, "POST", "/members/predict", content=b"{", headers=JSON),
+        send(app, "GET", "/members/docs"),
+        send(app, "GET", "/members/nothing"),
     ):
         assert ("nosniff", "no-store") == (
             response.headers["x-content-type-options"],
@@ -70,10 +70,10 @@ def test_headers_of_every_answer(app: PredictApp, loans: Any) -> None:
     ("sent", "kept"),
     [("order-17.a_B", True), ("x" * 128, True), ("x" * 129, False), ("a b", False), ("é", False), ("a\tb", False)],
 )
-def test_a_sane_request_id_comes_back(app: PredictApp, loans: Any, sent: str, kept: bool) -> None:
+def test_a_sane_request_id_comes_back(app: PredictApp, binary: Any, sent: str, kept: bool) -> None:
     """The caller's id is used when it is harmless, else replaced; header and body agree."""
     headers = {b"x-request-id": sent.encode(), b"content-type": b"application/json"}
-    response = send(app, "POST", "/loans/predict", content=json.dumps(loans.rows[0]), headers=headers)
+    response = send(app, "POST", "/members/predict", content=json.dumps(binary.rows[0]), headers=headers)
 
     assert kept is (sent == response.headers["x-request-id"])
     assert response.headers["x-request-id"] == response.json()["request_id"]
@@ -82,22 +82,22 @@ def test_a_sane_request_id_comes_back(app: PredictApp, loans: Any, sent: str, ke
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/loans/health/live", 200),
-        ("GET", "/loans/health/ready", 200),
-        ("GET", "/loans/version", 200),
-        ("GET", "/loans/contract", 200),
-        ("GET", "/loans/openapi.json", 200),
-        ("GET", "/loans/docs", 200),
-        ("HEAD", "/loans/health/ready", 200),
-        ("GET", "/loans", 404),
-        ("GET", "/loans/", 404),
-        ("GET", "/loans/predict/", 404),
-        ("POST", "/loans/predictions", 404),
-        ("GET", "/loansx/predict", 404),
-        ("GET", "/loans/predict", 405),
-        ("PUT", "/loans/predict", 405),
-        ("POST", "/loans/version", 405),
-        ("DELETE", "/loans/health/live", 405),
+        ("GET", "/members/health/live", 200),
+        ("GET", "/members/health/ready", 200),
+        ("GET", "/members/version", 200),
+        ("GET", "/members/contract", 200),
+        ("GET", "/members/openapi.json", 200),
+        ("GET", "/members/docs", 200),
+        ("HEAD", "/members/health/ready", 200),
+        ("GET", "/members", 404),
+        ("GET", "/members/", 404),
+        ("GET", "/members/predict/", 404),
+        ("POST", "/members/predictions", 404),
+        ("GET", "/membersx/predict", 404),
+        ("GET", "/members/predict", 405),
+        ("PUT", "/members/predict", 405),
+        ("POST", "/members/version", 405),
+        ("DELETE", "/members/health/live", 405),
     ],
 )
 def test_paths_and_methods(app: PredictApp, method: str, path: str, status: int) -> None:
@@ -110,38 +110,38 @@ def test_paths_and_methods(app: PredictApp, method: str, path: str, status: int)
         assert ("application/problem+json", status) == (response.headers["content-type"], response.json()["status"])
 
 
-def test_version_tells_what_is_served(app: PredictApp, loans: Any) -> None:
+def test_version_tells_what_is_served(app: PredictApp, binary: Any) -> None:
     """Model, version, both digests, and which scorer runs."""
-    facts = send(app, "GET", "/loans/version").json()
+    facts = send(app, "GET", "/members/version").json()
 
     assert {
-        "model": "loans",
-        "version": loans.version,
-        "bundle_digest": loans.bundle.digest,
-        "contract_digest": loans.bundle.contract.digest,
+        "model": "members",
+        "version": "1",
+        "bundle_digest": binary.bundle.digest,
+        "contract_digest": binary.bundle.contract.digest,
         "scorer": "forest",
         "mismatch": None,
     } == facts
 
 
-def test_the_contract_reads_back(app: PredictApp, loans: Any) -> None:
+def test_the_contract_reads_back(app: PredictApp, binary: Any) -> None:
     """What /contract shows is the contract itself."""
     from twinscore.contract.document import loads_contract
 
-    text = send(app, "GET", "/loans/contract").text
+    text = send(app, "GET", "/members/contract").text
 
-    assert loans.bundle.contract.digest == loads_contract(text).digest
+    assert binary.bundle.contract.digest == loads_contract(text).digest
 
 
-def test_nothing_but_live_answers_before_the_endpoint_is_there(loans: Any) -> None:
+def test_nothing_but_live_answers_before_the_endpoint_is_there(binary: Any) -> None:
     """An application without a verified endpoint is live, not ready, and says so with 503."""
-    app = PredictApp("loans")
+    app = PredictApp("members")
     statuses = {
         path: send(app, "GET", path).status_code
-        for path in ("/loans/health/live", "/loans/health/ready", "/loans/version", "/loans/docs")
+        for path in ("/members/health/live", "/members/health/ready", "/members/version", "/members/docs")
     }
-    predict = send(app, "POST", "/loans/predict", json=loans.rows[0])
-    app.endpoint = loans.endpoint
+    predict = send(app, "POST", "/members/predict", json=binary.rows[0])
+    app.endpoint = binary.endpoint
 
     assert [200, 503, 503, 503] == list(statuses.values())
     assert (503, "model_not_ready", "1") == (
@@ -149,12 +149,14 @@ def test_nothing_but_live_answers_before_the_endpoint_is_there(loans: Any) -> No
         predict.json()["code"],
         predict.headers["retry-after"],
     )
-    assert 200 == send(app, "GET", "/loans/health/ready").status_code
+    assert 200 == send(app, "GET", "/members/health/ready").status_code
 
 
-def test_too_long_bodies_are_refused_before_they_are_read(loans: Any) -> None:
+def test_too_long_bodies_are_refused_before_they_are_read(binary: Any) -> None:
     """A stated length beyond the limit is refused at once, an unstated one as soon as it is passed."""
-    app = PredictApp("loans", Endpoint(loans.bundle, model="loans", version="1", limits=Limits(max_body_bytes=1000)))
+    app = PredictApp(
+        "members", Endpoint(binary.bundle, model="members", version="1", limits=Limits(max_body_bytes=1000))
+    )
     taken = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -163,8 +165,8 @@ def test_too_long_bodies_are_refused_before_they_are_read(loans: Any) -> None:
             taken += 1
             yield b" " * 100
 
-    stated = send(app, "POST", "/loans/predict", content=b" " * 1001, headers=JSON)
-    unstated = send(app, "POST", "/loans/predict", content=endless(), headers=JSON)
+    stated = send(app, "POST", "/members/predict", content=b" " * 1001, headers=JSON)
+    unstated = send(app, "POST", "/members/predict", content=endless(), headers=JSON)
 
     assert [413, 413] == [stated.status_code, unstated.status_code]
     assert 11 == taken
@@ -180,7 +182,7 @@ def test_a_client_that_leaves_gets_no_answer(app: PredictApp) -> None:
     async def collect(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/loans/predict", "headers": []}
+    scope = {"type": "http", "method": "POST", "path": "/members/predict", "headers": []}
     asyncio.run(app(scope, receive, collect))
 
     assert [] == sent
@@ -203,9 +205,9 @@ def test_lifespan_and_websockets_are_answered(app: PredictApp) -> None:
     assert ["lifespan.startup.complete", "lifespan.shutdown.complete", "websocket.close"] == sent
 
 
-def test_health_answers_while_a_large_request_is_scored(loans: Any) -> None:
+def test_health_answers_while_a_large_request_is_scored(binary: Any) -> None:
     """Large bodies are scored beside the event loop, so small requests are not kept waiting."""
-    app = PredictApp("loans", loans.endpoint)
+    app = PredictApp("members", binary.endpoint)
     order: list[str] = []
 
     async def both() -> None:
@@ -213,13 +215,13 @@ def test_health_answers_while_a_large_request_is_scored(loans: Any) -> None:
         async with httpx.AsyncClient(transport=transport, base_url="http://serve") as client:
 
             async def large() -> None:
-                body = json.dumps({"instances": loans.rows * 10}).encode()
-                await client.post("/loans/predict", content=body, headers=JSON)
+                body = json.dumps({"instances": binary.rows * 10}).encode()
+                await client.post("/members/predict", content=body, headers=JSON)
                 order.append("large")
 
             async def small() -> None:
                 await asyncio.sleep(0.005)
-                await client.get("/loans/health/live")
+                await client.get("/members/health/live")
                 order.append("small")
 
             await asyncio.gather(large(), small())

@@ -54,28 +54,28 @@ def test_both_paths_agree(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None
     assert (trained.table.num_rows,) * 2 == seen[-1]
 
 
-def test_rows_that_both_refuse_are_no_difference(loans: Any) -> None:
+def test_rows_that_both_refuse_are_no_difference(binary: Any) -> None:
     """A refused category, a missing key and an infinite number are refused by both paths."""
-    table = with_value(loans.table, 3, "purpose", "yacht")
-    table = with_value(table, 5, "loan_id", None)
+    table = with_value(binary.table, 3, "plan", "yacht")
+    table = with_value(table, 5, "row_id", None)
     table = with_value(table, 9, "debt", math.inf)
-    with client_of(loans) as client:
-        found = compare_paths(client, table, loans.bundle)
+    with client_of(binary) as client:
+        found = compare_paths(client, table, binary.bundle)
 
     assert (True, 3, table.num_rows - 3) == (found.equal, found.n_refused, found.report.rows)
 
 
-def test_one_differing_bit_is_found(loans: Any) -> None:
+def test_one_differing_bit_is_found(binary: Any) -> None:
     """The next float instead of the score, in one row of all, makes the check fail and is described."""
-    key = loans.rows[17]["loan_id"]
+    key = binary.rows[17]["row_id"]
 
     def nudge(document: dict[str, Any]) -> None:
         for prediction in document["predictions"]:
-            if prediction["key"]["loan_id"] == key:
+            if prediction["key"]["row_id"] == key:
                 prediction["score"] = math.nextafter(prediction["score"], 2.0)
 
-    with client_of(loans, nudge) as client:
-        found = compare_paths(client, loans.table, loans.bundle)
+    with client_of(binary, nudge) as client:
+        found = compare_paths(client, binary.table, binary.bundle)
 
     assert (False, 1, 0) == (found.equal, found.report.differing_rows, len(found.verdicts_differ))
     assert found.report.differing_bits >= 1
@@ -83,55 +83,55 @@ def test_one_differing_bit_is_found(loans: Any) -> None:
 
 
 @pytest.mark.parametrize("single", [4000, 0], ids=["alone", "in groups"])
-def test_a_row_that_only_one_path_refuses_is_found(loans: Any, monkeypatch: pytest.MonkeyPatch, single: int) -> None:
+def test_a_row_that_only_one_path_refuses_is_found(binary: Any, monkeypatch: pytest.MonkeyPatch, single: int) -> None:
     """Where the endpoint refuses what the batch path scored, the row is named and the others still compared."""
     monkeypatch.setattr("twinscore.online.exchange._SINGLE_ROWS", single)
-    key = loans.rows[17]["loan_id"].encode()
+    key = f'"{binary.rows[17]["row_id"]}"'.encode()
 
     def handler(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/version"):
-            return httpx.Response(200, json=loans.endpoint.facts())
+            return httpx.Response(200, json=binary.endpoint.facts())
         if key in request.content:
             return httpx.Response(422, json={"detail": "no"})
-        return httpx.Response(200, content=loans.endpoint.predict(request.content, "application/json", "r").body)
+        return httpx.Response(200, content=binary.endpoint.predict(request.content, "application/json", "r").body)
 
     with PredictClient("http://serve/m", transport=httpx.MockTransport(handler)) as client:
-        found = compare_paths(client, loans.table, loans.bundle)
+        found = compare_paths(client, binary.table, binary.bundle)
 
-    assert (False, (17,), loans.table.num_rows - 1) == (found.equal, found.verdicts_differ, found.report.rows)
+    assert (False, (17,), binary.table.num_rows - 1) == (found.equal, found.verdicts_differ, found.report.rows)
 
 
-def test_a_change_of_version_ends_the_comparison(loans: Any) -> None:
+def test_a_change_of_version_ends_the_comparison(binary: Any) -> None:
     """Answers of another version are not compared with this one's."""
 
     def promote(document: dict[str, Any]) -> None:
         document["version"] = "99"
 
-    with client_of(loans, promote) as client, pytest.raises(PredictFailed, match="changed from version"):
-        compare_paths(client, loans.table, loans.bundle)
+    with client_of(binary, promote) as client, pytest.raises(PredictFailed, match="changed from version"):
+        compare_paths(client, binary.table, binary.bundle)
 
 
-def test_input_is_read_from_a_file_a_folder_or_a_glob(loans: Any, tmp_path: Path) -> None:
+def test_input_is_read_from_a_file_a_folder_or_a_glob(binary: Any, tmp_path: Path) -> None:
     """The first rows come in order of the files' names; hidden and underscored folders are left out."""
     for name, part in (("b", slice(10, 20)), ("a", slice(0, 10)), ("_quarantine/c", slice(20, 30))):
         path = tmp_path / f"{name}.parquet"
         path.parent.mkdir(exist_ok=True)
-        pq.write_table(loans.table.slice(part.start, 10), path)
-    first = loans.table.slice(0, 15)
+        pq.write_table(binary.table.slice(part.start, 10), path)
+    first = binary.table.slice(0, 15)
 
-    assert first == _first_rows(tmp_path, 15, loans.bundle)
-    assert first == _first_rows(tmp_path / "*.parquet", 15, loans.bundle)
-    assert loans.table.slice(10, 10) == _first_rows(tmp_path / "b.parquet", 15, loans.bundle)
+    assert first == _first_rows(tmp_path, 15, binary.bundle)
+    assert first == _first_rows(tmp_path / "*.parquet", 15, binary.bundle)
+    assert binary.table.slice(10, 10) == _first_rows(tmp_path / "b.parquet", 15, binary.bundle)
 
 
-def test_unusable_input_is_named(loans: Any, tmp_path: Path) -> None:
+def test_unusable_input_is_named(binary: Any, tmp_path: Path) -> None:
     """No file, a file that is no Parquet, and no rows are told apart."""
     (tmp_path / "text.parquet").write_text("not parquet")
-    pq.write_table(loans.table.slice(0, 0), tmp_path / "none.parquet")
+    pq.write_table(binary.table.slice(0, 0), tmp_path / "none.parquet")
 
     with pytest.raises(FileUnreadable, match="no Parquet file"):
-        _first_rows(tmp_path / "absent", 5, loans.bundle)
+        _first_rows(tmp_path / "absent", 5, binary.bundle)
     with pytest.raises(FileUnreadable, match="cannot be read"):
-        _first_rows(tmp_path / "text.parquet", 5, loans.bundle)
+        _first_rows(tmp_path / "text.parquet", 5, binary.bundle)
     with pytest.raises(InputEmpty, match="no rows"):
-        _first_rows(tmp_path / "none.parquet", 5, loans.bundle)
+        _first_rows(tmp_path / "none.parquet", 5, binary.bundle)

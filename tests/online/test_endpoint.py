@@ -81,7 +81,7 @@ def test_the_answer_names_request_model_version_and_key(trained: Trained) -> Non
     """A prediction can be traced: request id, model, version, arm and the row's own key."""
     answer = read(ask(trained.endpoint, trained.rows[3], request_id="order-17"))
 
-    assert ("order-17", trained.model, trained.version, "live") == tuple(
+    assert ("order-17", "members", "1", "live") == tuple(
         answer[name] for name in ("request_id", "model", "version", "arm")
     )
     prediction = answer["predictions"][0]
@@ -99,22 +99,22 @@ def test_the_answer_names_request_model_version_and_key(trained: Trained) -> Non
         ({"age": {"years": 41}}, "/age", "type"),
         ({"income": 1e39}, "/income", None),
         ({"income": 2**60}, "/income", "out_of_range"),
-        ({"purpose": "yacht"}, "/purpose", None),
-        ({"loan_id": None}, "/loan_id", None),
+        ({"plan": "yacht"}, "/plan", None),
+        ({"row_id": None}, "/row_id", None),
         ({"nope": 1}, "/nope", "unknown_column"),
-        ({"applied_at": "yesterday"}, "/applied_at", "type"),
+        ({"opened_at": "yesterday"}, "/opened_at", "type"),
     ],
 )
 @pytest.mark.parametrize("n_before", [None, 0, 40])
 def test_a_broken_cell_is_named(
-    loans: Trained, change: dict[str, Any], path: str, rule: str | None, n_before: int | None
+    binary: Trained, change: dict[str, Any], path: str, rule: str | None, n_before: int | None
 ) -> None:
     """The fault's path is a JSON pointer into the body, in the flat form, alone and behind other rows."""
-    broken = {**loans.rows[0], **change}
-    body = broken if n_before is None else {"instances": [*loans.rows[:n_before], broken]}
+    broken = {**binary.rows[0], **change}
+    body = broken if n_before is None else {"instances": [*binary.rows[:n_before], broken]}
     at = "" if n_before is None else f"/instances/{n_before}"
 
-    answer = ask(loans.endpoint, body)
+    answer = ask(binary.endpoint, body)
     problem = read(answer)
 
     assert (answer.status, problem["code"], problem["status"]) == (422, "contract_broken", 422)
@@ -123,32 +123,32 @@ def test_a_broken_cell_is_named(
     assert {"path", "rule", "expected", "value"} == problem["faults"][0].keys()
 
 
-def test_every_fault_is_listed_at_once(loans: Trained) -> None:
+def test_every_fault_is_listed_at_once(binary: Trained) -> None:
     """Faults of shape, type and rule in different rows come back together."""
-    first = {**loans.rows[0], "age": "x", "purpose": "yacht"}
-    second = {name: value for name, value in loans.rows[1].items() if name != "income"}
-    problem = read(ask(loans.endpoint, {"instances": [first, second, 7, {**loans.rows[2], "debt": 1e39}]}))
+    first = {**binary.rows[0], "age": "x", "plan": "yacht"}
+    second = {name: value for name, value in binary.rows[1].items() if name != "income"}
+    problem = read(ask(binary.endpoint, {"instances": [first, second, 7, {**binary.rows[2], "debt": 1e39}]}))
 
-    assert {"/instances/0/age", "/instances/0/purpose", "/instances/1/income", "/instances/2", "/instances/3/debt"} == {
+    assert {"/instances/0/age", "/instances/0/plan", "/instances/1/income", "/instances/2", "/instances/3/debt"} == {
         fault["path"] for fault in problem["faults"]
     }
 
 
-@pytest.mark.parametrize("change", [{"age": "x"}, {"purpose": "yacht"}], ids=["decoding", "checking"])
-def test_the_list_of_faults_is_capped_and_counted(loans: Trained, change: dict[str, Any]) -> None:
+@pytest.mark.parametrize("change", [{"age": "x"}, {"plan": "yacht"}], ids=["decoding", "checking"])
+def test_the_list_of_faults_is_capped_and_counted(binary: Trained, change: dict[str, Any]) -> None:
     """A thousand faults give a hundred lines and their number."""
-    problem = read(ask(loans.endpoint, {"instances": [{**loans.rows[0], **change}] * 1000}))
+    problem = read(ask(binary.endpoint, {"instances": [{**binary.rows[0], **change}] * 1000}))
 
     assert (len(problem["faults"]), problem["fault_count"]) == (MAX_FAULTS, 1000)
 
 
-def test_the_payload_is_never_sent_back(loans: Trained) -> None:
+def test_the_payload_is_never_sent_back(binary: Trained) -> None:
     """Of a refused row only the offending cell is shown, and of that 80 characters."""
-    row = {**loans.rows[0], "purpose": "secret " * 1000, "k" * 5000: 1, "region": "elsewhere"}
-    body = ask(loans.endpoint, {"instances": [row]}).body
+    row = {**binary.rows[0], "plan": "secret " * 1000, "k" * 5000: 1, "city": "elsewhere"}
+    body = ask(binary.endpoint, {"instances": [row]}).body
 
     assert len(body) < 2500
-    assert str(loans.rows[0]["loan_id"]).encode() not in body
+    assert str(binary.rows[0]["row_id"]).encode() not in body
 
 
 @pytest.mark.parametrize(
@@ -163,9 +163,9 @@ def test_the_payload_is_never_sent_back(loans: Trained) -> None:
         ({"instances": [{}], "parameters": {}}, "/parameters", "unknown_member"),
     ],
 )
-def test_bodies_without_rows_are_refused(loans: Trained, body: object, path: str, rule: str) -> None:
+def test_bodies_without_rows_are_refused(binary: Trained, body: object, path: str, rule: str) -> None:
     """JSON of another shape is a fault with a path."""
-    answer = ask(loans.endpoint, body)
+    answer = ask(binary.endpoint, body)
     fault = read(answer)["faults"][0]
 
     assert (422, path, rule) == (answer.status, fault["path"], fault["rule"])
@@ -186,58 +186,58 @@ def test_bodies_without_rows_are_refused(loans: Trained, body: object, path: str
         (None, 415),
     ],
 )
-def test_only_json_in_utf8_is_read(loans: Trained, stated: str | None, status: int) -> None:
+def test_only_json_in_utf8_is_read(binary: Trained, stated: str | None, status: int) -> None:
     """Any other content type is refused before the body is looked at."""
-    body = json.dumps(loans.rows[0]).encode() if status == 200 else b"\xff"
+    body = json.dumps(binary.rows[0]).encode() if status == 200 else b"\xff"
 
-    assert status == loans.endpoint.predict(body, stated, "test").status
+    assert status == binary.endpoint.predict(body, stated, "test").status
 
 
-def test_limits_are_refused_as_too_large(loans: Trained) -> None:
+def test_limits_are_refused_as_too_large(binary: Trained) -> None:
     """Bytes, rows and characters beyond the limit are 413, with the limit in the problem."""
-    endpoint = Endpoint(loans.bundle, model="loans", version="1", limits=Limits(max_body_bytes=200_000, max_rows=10))
+    endpoint = Endpoint(binary.bundle, model="members", version="1", limits=Limits(max_body_bytes=200_000, max_rows=10))
 
-    rows = read(ask(endpoint, {"instances": loans.rows[:11]}))
+    rows = read(ask(endpoint, {"instances": binary.rows[:11]}))
     size = read(ask(endpoint, b" " * 200_001))
-    text = read(ask(endpoint, {**loans.rows[0], "purpose": "x" * 10_001}))
+    text = read(ask(endpoint, {**binary.rows[0], "plan": "x" * 10_001}))
 
     assert (rows["code"], rows["max_rows"]) == ("too_large", 10)
     assert (size["code"], size["max_body_bytes"]) == ("too_large", 200_000)
-    assert (text["code"], text["path"]) == ("too_large", "/purpose")
+    assert (text["code"], text["path"]) == ("too_large", "/plan")
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"{", b'{"age": NaN}', b'{"age": 1, "age": 2}', b"[" * 99, b"\xff\xfe{\x00}\x00"]
 )
-def test_bad_json_is_a_problem_document(loans: Trained, body: bytes) -> None:
+def test_bad_json_is_a_problem_document(binary: Trained, body: bytes) -> None:
     """What is not strict JSON is 400 with a sentence."""
-    answer = ask(loans.endpoint, body)
+    answer = ask(binary.endpoint, body)
 
     assert (answer.status, read(answer)["code"]) == (400, "bad_json")
     assert (b"content-type", b"application/problem+json") in answer.headers
 
 
-def test_a_warning_lets_the_row_pass_and_flags_it(loans: Trained) -> None:
+def test_a_warning_lets_the_row_pass_and_flags_it(binary: Trained) -> None:
     """A row that breaks only a warning is scored, with the warning as the reason for review, on both paths."""
     warning = Expectation(
         "expect_column_values_to_be_between", {"column": "age", "min_value": 0, "max_value": 0}, severity="warning"
     )
-    contract = dataclasses.replace(loans.bundle.contract, expectations=(*loans.bundle.contract.expectations, warning))
-    bundle = dataclasses.replace(loans.bundle, contract=contract, checker=compile_contract(contract))
-    endpoint = Endpoint(bundle, model="loans", version="1")
+    contract = dataclasses.replace(binary.bundle.contract, expectations=(*binary.bundle.contract.expectations, warning))
+    bundle = dataclasses.replace(binary.bundle, contract=contract, checker=compile_contract(contract))
+    endpoint = Endpoint(bundle, model="members", version="1")
 
-    for rows in (loans.rows[:1], loans.rows[:40]):
+    for rows in (binary.rows[:1], binary.rows[:40]):
         predictions = read(ask(endpoint, {"instances": rows}))["predictions"]
         assert {(True, "contract_warning")} == {(found["review"], found["review_reason"]) for found in predictions}
 
 
-def test_an_unforeseen_failure_tells_the_caller_nothing(loans: Trained) -> None:
+def test_an_unforeseen_failure_tells_the_caller_nothing(binary: Trained) -> None:
     """The caller gets 503 and the request id; the cause is in the log under that id."""
-    endpoint = Endpoint(loans.bundle, model="loans", version="1")
+    endpoint = Endpoint(binary.bundle, model="members", version="1")
     endpoint._scorer = None  # type: ignore[assignment]
 
     with capture_logs() as logs:
-        answer = ask(endpoint, loans.rows[0], request_id="r-1")
+        answer = ask(endpoint, binary.rows[0], request_id="r-1")
 
     assert (answer.status, read(answer)["code"], read(answer)["request_id"]) == (503, "predict_failed", "r-1")
     assert b"NoneType" not in answer.body
@@ -258,15 +258,15 @@ CELLS = (
 
 @given(data=st.data())
 @settings(max_examples=400)
-def test_no_row_leaves_the_documented_statuses(loans: Trained, data: st.DataObject) -> None:
+def test_no_row_leaves_the_documented_statuses(binary: Trained, data: st.DataObject) -> None:
     """Rows with any JSON in any cell are scored or refused; nothing else happens, and nothing is logged."""
-    names = st.sampled_from(loans.bundle.contract.schema.names) | st.text(max_size=6)
+    names = st.sampled_from(binary.bundle.contract.schema.names) | st.text(max_size=6)
     changes = data.draw(st.lists(st.dictionaries(names, CELLS, max_size=3), min_size=1, max_size=3))
-    rows = [{**loans.rows[index], **change} for index, change in enumerate(changes)]
-    rows += loans.rows[: data.draw(st.sampled_from([0, 0, 12]))]
+    rows = [{**binary.rows[index], **change} for index, change in enumerate(changes)]
+    rows += binary.rows[: data.draw(st.sampled_from([0, 0, 12]))]
 
     with capture_logs() as logs:
-        answer = ask(loans.endpoint, rows[0] if data.draw(st.booleans()) else {"instances": rows})
+        answer = ask(binary.endpoint, rows[0] if data.draw(st.booleans()) else {"instances": rows})
 
     assert answer.status in {200, 422}
     assert logs == []
@@ -274,15 +274,15 @@ def test_no_row_leaves_the_documented_statuses(loans: Trained, data: st.DataObje
 
 @given(data=st.data())
 @settings(max_examples=400)
-def test_no_bytes_leave_the_documented_statuses(loans: Trained, data: st.DataObject) -> None:
+def test_no_bytes_leave_the_documented_statuses(binary: Trained, data: st.DataObject) -> None:
     """Any bytes, from noise to a valid body with a few bytes changed, get a documented answer."""
-    valid = json.dumps({"instances": loans.rows[:2]}).encode()
+    valid = json.dumps({"instances": binary.rows[:2]}).encode()
     at = data.draw(st.integers(0, len(valid)))
     patch = data.draw(st.binary(max_size=4) | st.text(string.printable, max_size=4).map(str.encode))
     body = data.draw(st.sampled_from([valid[:at] + patch + valid[at + len(patch) :], valid[:at], patch]))
 
     with capture_logs() as logs:
-        answer = ask(loans.endpoint, body)
+        answer = ask(binary.endpoint, body)
 
     assert answer.status in STATUSES
     assert answer.status == 200 or read(answer)["status"] == answer.status
@@ -291,38 +291,38 @@ def test_no_bytes_leave_the_documented_statuses(loans: Trained, data: st.DataObj
 
 @given(data=st.data())
 @settings(max_examples=60)
-def test_verdicts_do_not_depend_on_the_number_of_rows(loans: Trained, data: st.DataObject) -> None:
+def test_verdicts_do_not_depend_on_the_number_of_rows(binary: Trained, data: st.DataObject) -> None:
     """A row is refused alone exactly when it is refused among many, for the same reasons."""
-    name = data.draw(st.sampled_from(loans.bundle.contract.schema.names))
-    row = {**loans.rows[0], name: data.draw(CELLS)}
-    alone = read(ask(loans.endpoint, {"instances": [row]}))
-    among = read(ask(loans.endpoint, {"instances": [row, *loans.rows[: 2 * ROW_WISE_MAX]]}))
+    name = data.draw(st.sampled_from(binary.bundle.contract.schema.names))
+    row = {**binary.rows[0], name: data.draw(CELLS)}
+    alone = read(ask(binary.endpoint, {"instances": [row]}))
+    among = read(ask(binary.endpoint, {"instances": [row, *binary.rows[: 2 * ROW_WISE_MAX]]}))
 
     assert alone.get("faults") == among.get("faults")
 
 
-def test_times_of_the_key_print_as_they_were_sent(loans: Trained) -> None:
+def test_times_of_the_key_print_as_they_were_sent(binary: Trained) -> None:
     """A key of time and date columns comes back as the same text from both paths."""
-    contract = dataclasses.replace(loans.bundle.contract, key=("loan_id", "applied_at"))
-    bundle = dataclasses.replace(loans.bundle, contract=contract, checker=compile_contract(contract))
-    endpoint = Endpoint(bundle, model="loans", version="1")
-    row = {**loans.rows[0], "applied_at": "2024-03-01T10:20:30.000500Z"}
+    contract = dataclasses.replace(binary.bundle.contract, key=("row_id", "opened_at"))
+    bundle = dataclasses.replace(binary.bundle, contract=contract, checker=compile_contract(contract))
+    endpoint = Endpoint(bundle, model="members", version="1")
+    row = {**binary.rows[0], "opened_at": "2024-03-01T10:20:30.000500Z"}
 
     alone = read(ask(endpoint, row))["predictions"][0]["key"]
     among = read(ask(endpoint, {"instances": [row] * 2 * ROW_WISE_MAX}))["predictions"][0]["key"]
 
-    assert {"loan_id": row["loan_id"], "applied_at": row["applied_at"]} == alone == among
-    assert pa.types.is_timestamp(loans.bundle.contract.column("applied_at").type)
+    assert {"row_id": row["row_id"], "opened_at": row["opened_at"]} == alone == among
+    assert pa.types.is_timestamp(binary.bundle.contract.column("opened_at").type)
 
 
-def test_a_contract_that_refuses_its_own_reference_rows_is_refused(loans: Trained) -> None:
+def test_a_contract_that_refuses_its_own_reference_rows_is_refused(binary: Trained) -> None:
     """A bundle whose reference rows all break its contract has no example, and so never becomes ready."""
-    never = Expectation("expect_column_values_to_be_in_set", {"column": "purpose", "value_set": ["yacht"]})
-    always = Expectation("expect_column_values_to_not_be_null", {"column": "purpose"})
+    never = Expectation("expect_column_values_to_be_in_set", {"column": "plan", "value_set": ["yacht"]})
+    always = Expectation("expect_column_values_to_not_be_null", {"column": "plan"})
     contract = dataclasses.replace(
-        loans.bundle.contract, expectations=(*loans.bundle.contract.expectations, never, always)
+        binary.bundle.contract, expectations=(*binary.bundle.contract.expectations, never, always)
     )
-    bundle = dataclasses.replace(loans.bundle, contract=contract, checker=compile_contract(contract))
+    bundle = dataclasses.replace(binary.bundle, contract=contract, checker=compile_contract(contract))
 
     with pytest.raises(BundleInvalid, match="refuses every reference row"):
-        Endpoint(bundle, model="loans", version="1").example()
+        Endpoint(bundle, model="members", version="1").example()

@@ -144,13 +144,13 @@ def test_the_page_stands_alone(trained: Any) -> None:
     assert {"bad_json", "too_large", "unsupported_media_type", "contract_broken"} <= set(elements.ids)
 
 
-def test_the_page_escapes_what_comes_from_a_contract(loans: Any) -> None:
+def test_the_page_escapes_what_comes_from_a_contract(binary: Any) -> None:
     """A category that looks like markup stays text."""
     nasty = Expectation(
-        "expect_column_values_to_match_regex", {"column": "purpose", "regex": "<script>x()</script>|[a-z_]+"}
+        "expect_column_values_to_match_regex", {"column": "plan", "regex": "<script>x()</script>|[a-z_]+"}
     )
-    contract = loans.bundle.contract
+    contract = binary.bundle.contract
     contract = dataclasses.replace(contract, expectations=(*contract.expectations, nasty))
-    bundle = dataclasses.replace(loans.bundle, contract=contract)
+    bundle = dataclasses.replace(binary.bundle, contract=contract)
 
-    assert "<script>x()" not in docs_page(Endpoint(bundle, model="loans", version="1"))
+    assert "<script>x()" not in docs_page(Endpoint(bundle, model="members", version="1"))

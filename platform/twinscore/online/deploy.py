@@ -111,6 +111,8 @@ def build_application(
         health_check_period_s=2,
         health_check_timeout_s=5,
         max_constructor_retry_count=3,
+        # Replacements start beside the old replicas; without this Serve stops the only replica first.
+        max_surge_percent=100,
         logging_config={"enable_access_log": False},
         **scale,
     )
