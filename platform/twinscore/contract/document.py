@@ -106,6 +106,15 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    # Plain and single-quoted YAML folds the rarer line ends (U+0085, U+2028), which are data here.
+    style = None if text.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
 def _refuse(text: str, node: Any, cause: Exception | None = None) -> NoReturn:
     mark = node.start_mark
     message = f"line {mark.line + 1}, column {mark.column + 1}: {text}"

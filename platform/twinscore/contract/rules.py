@@ -197,7 +197,8 @@ class Finite(Holds):
 
     def __init__(self, column: Column, *, wants_finite: bool) -> None:
         whole = pa.types.is_integer(column.type)
-        self.limit = float(WHOLE_MAX) if whole else FLOAT32_MAX
+        # A whole limit for whole numbers: as float64, 2**53 + 1 would be equal to it.
+        self.limit = WHOLE_MAX if whole else FLOAT32_MAX
         self.wants_finite = wants_finite
         name, words = "not_finite", "a finite number"
         if not wants_finite:

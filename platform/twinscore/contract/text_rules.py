@@ -7,6 +7,7 @@ times faster, so it is used where both are known to mean the same, and `re` ever
 from __future__ import annotations
 
 import re
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from twinscore.contract.cells import Cells, Mask
     from twinscore.contract.model import Column, Severity
 
-__all__ = ["Length", "Matches", "Pattern"]
+__all__ = ["Length", "Matches", "Pattern", "is_plain"]
 
 _SET = r"\[\^?(?:[^\]\[\\]|\\[dDwW.\-\]\\])+\]"
 _SAME_IN_RE2 = re.compile(
@@ -39,8 +40,11 @@ class Pattern:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._compiled = re.compile(text)
-        self._in_re2 = _SAME_IN_RE2.fullmatch(text) is not None and _re2_compiles(text)
+        with warnings.catch_warnings():
+            # `re` warns of sets that a later version may read otherwise; today's reading is the one compared.
+            warnings.simplefilter("ignore", FutureWarning)
+            self._compiled = re.compile(text)
+        self.in_re2 = _SAME_IN_RE2.fullmatch(text) is not None and _re2_compiles(text)
 
     def found_in(self, value: str) -> bool:
         """Say whether one text has a match."""
@@ -48,7 +52,7 @@ class Pattern:
 
     def found(self, array: pa.StringArray, *, plain: bool) -> Mask:
         """Return where the text has a match: (n,); `plain` says that it is ASCII without line ends."""
-        if plain and self._in_re2:
+        if plain and self.in_re2:
             kernel = pc.fill_null(pc.match_substring_regex(array, self.text), False)
             return np.asarray(kernel.to_numpy(zero_copy_only=False))
         encoded = array.dictionary_encode()
@@ -77,7 +81,7 @@ class Matches(Holds):
 
     def holds(self, cells: Cells) -> Mask:
         """Search every text."""
-        plain = _is_plain(cells.array)
+        plain = is_plain(cells.array)
         masks = [pattern.found(cells.array, plain=plain) for pattern in self.patterns]
         if self.wanted == "all":
             return np.asarray(np.logical_and.reduce(masks))
@@ -114,7 +118,8 @@ class Length(Holds):
         return self.low <= len(value) and (self.high is None or len(value) <= self.high)
 
 
-def _is_plain(array: pa.StringArray) -> bool:
+def is_plain(array: pa.StringArray) -> bool:
+    """Say whether all texts are ASCII without line ends, where RE2 and `re` agree."""
     data = array.buffers()[2]
     if data is None:
         return True
