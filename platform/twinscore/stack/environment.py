@@ -111,6 +111,8 @@ def head_environment(settings: Settings, *, temp_dir: Path, token_path: Path, po
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
         "RAY_SERVE_KV_TIMEOUT_S": "5",
+        # There is no other node that requests could go to meanwhile.
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         # Ray would take 44217 and 44227, and warn when another Ray has them.
         "AUTOSCALER_METRIC_PORT": "0",
         "DASHBOARD_METRIC_PORT": "0",

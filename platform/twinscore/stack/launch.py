@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ __all__ = ["Child", "claim", "ensure_token", "launch_mlflow", "launch_ray", "lau
 _OBJECT_STORE_BYTES = 1024**3
 _TEMP_DIR_WIDTH = 40
 _LOG_TAIL_LINES = 15
+_REAP_S = 5.0
 
 # Whoever started a child must ask for its exit code, or it stays as a zombie for as long as this process lives.
 _CHILDREN: list[subprocess.Popen[bytes]] = []
@@ -74,8 +76,10 @@ def launch_ray(settings: Settings, *, temp_dir: Path, token_path: Path) -> tuple
         "--node-ip-address", LOOPBACK, "--port", str(settings.ray_port),
         "--dashboard-host", LOOPBACK, "--dashboard-port", str(settings.dashboard_port),
         "--dashboard-agent-listen-port", str(agent), "--ray-client-server-port", str(client),
+        # Zero is any free port; Ray's own range, 10002 to 19999, would forbid the ports that people choose.
+        "--min-worker-port", "0", "--max-worker-port", "0",
         "--num-cpus", str(settings.num_cpus), "--object-store-memory", str(_OBJECT_STORE_BYTES),
-        "--temp-dir", str(temp_dir), "--disable-usage-stats", "--log-style", "record", "--log-color", "false",
+        "--temp-dir", str(temp_dir / "r"), "--disable-usage-stats", "--log-style", "record", "--log-color", "false",
     ]  # fmt: skip
     return _launch("ray", command, environment, settings), environment
 
@@ -93,7 +97,8 @@ def launch_serve(settings: Settings, environment: dict[str, str]) -> Child:
 def temp_folder(home: Path) -> Path:
     """Return the stack's folder for sockets and Ray's session, without making it.
 
-    A socket path may have 107 bytes and Ray and HAProxy add up to 85, so it is short and not under `home`.
+    A socket path may have 107 bytes and Ray and HAProxy add up to 85, so it is short and not under `home`. Ray opens
+    its own folder to everybody (0777), so Ray gets one inside.
     """
     base = Path(tempfile.gettempdir())
     if len(str(base)) > _TEMP_DIR_WIDTH - 12:
@@ -140,7 +145,12 @@ def ensure_token(home: Path) -> Path:
 
 def reap() -> None:
     """Collect the exit codes of children that ended, so that none stays behind as a zombie."""
-    _CHILDREN[:] = [child for child in _CHILDREN if child.poll() is None]
+    for child in _CHILDREN:
+        if find(child.pid) is None:
+            # A process with many threads counts as ended before its code can be had.
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(_REAP_S)
+    _CHILDREN[:] = [child for child in _CHILDREN if child.returncode is None]
 
 
 def _launch(name: str, command: Sequence[str], environment: dict[str, str], settings: Settings) -> Child:

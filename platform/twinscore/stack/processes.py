@@ -100,8 +100,9 @@ def end(mark: str, leaders: Iterable[Process] = (), *, grace_s: float = 15.0, te
     for leader in leaders:
         if is_alive(leader):
             _send(leader, signal.SIGTERM)
-    if any(is_alive(leader) for leader in leaders):
-        _wait_gone(mark, leaders, grace_s)
+    deadline = time.monotonic() + grace_s
+    while any(is_alive(leader) for leader in leaders) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
     for number, patience_s in ((signal.SIGTERM, term_s), (signal.SIGKILL, term_s)):
         left = members(mark, leaders)
         if not left:
