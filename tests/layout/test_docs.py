@@ -66,6 +66,7 @@ def test_make_targets_exist(page: Path) -> None:
 def test_twinscore_commands_exist(page: Path) -> None:
     """Each `twinscore` command in the docs is one, with the options it has."""
     import typer.main
+
     from twinscore.cli.main import app
 
     unknown: list[str] = []

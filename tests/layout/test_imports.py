@@ -100,7 +100,7 @@ print(ray.get(version.remote()))
 ray.shutdown()
 """
     ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=repository, check=False, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], cwd=repository, check=False, capture_output=True, text=True, timeout=240
     )
 
     assert ran.stdout.strip().splitlines()[-1:] == [

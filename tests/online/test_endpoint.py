@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
-from twinscore.scoring.table import check_and_score
 
 from twinscore.contract.compile import compile_contract
 from twinscore.contract.model import Expectation
@@ -21,6 +20,7 @@ from twinscore.errors import BundleInvalid
 from twinscore.online.answer import MAX_FAULTS, Answer
 from twinscore.online.endpoint import ROW_WISE_MAX, Endpoint
 from twinscore.online.request import Limits
+from twinscore.scoring.table import check_and_score
 
 Trained = Any  # the fixtures' record, see conftest
 STATUSES = {200, 400, 413, 415, 422}

@@ -27,7 +27,7 @@ def fingerprint(
         shard_rows: decides how rows are spread over files.
 
     >>> fingerprint(model="m", version="1", bundle="b", contract="c", snapshot="s", key=["id"], shard_rows=None)
-    'f25d52b5e6a2c6d4'
+    '1b31d427a2e6de77'
     """
     facts = {
         "bundle": bundle,
