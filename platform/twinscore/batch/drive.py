@@ -134,7 +134,9 @@ def _quieten(context: Any) -> None:
     context.enable_progress_bars = False
     context.enable_operator_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    for handler in logging.getLogger("ray.data").handlers:
+        if handler.get_name() == "console":
+            handler.setLevel(logging.ERROR)
 
 
 def _plain_fields(error: TwinscoreError) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How far a run is: one small event, and two ways to show it besides the caller's own; knows no Ray."""
+"""How far a run is: small events for a callback, and one callback that writes them as JSON lines; knows no Ray."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["STEPS", "Progress", "ProgressCallback", "Reporter", "log_progress"]
+__all__ = ["STEPS", "Progress", "ProgressCallback", "Reporter", "json_lines", "log_progress"]
 
 STEPS = ("resolve", "snapshot", "keys", "start", "score", "commit", "done")
 """Steps of a run, in order."""
@@ -71,8 +71,21 @@ class Reporter:
             self._callback(event)
 
 
+def json_lines() -> None:
+    """Make structlog write JSON lines with the time in UTC, as jobs do."""
+    import structlog
+
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ]
+    )
+
+
 def log_progress(event: Progress) -> None:
-    """Write an event as one JSON line: what a Ray job shows."""
+    """Write an event as one log line: what a Ray job shows."""
     import structlog
 
     log = structlog.get_logger("twinscore.batch")

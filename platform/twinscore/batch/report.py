@@ -68,6 +68,13 @@ class RunReport:
         """Rows of the input per second, from first look to commit."""
         return float(self.manifest["rows_per_s"])
 
+    def summary(self) -> dict[str, Any]:
+        """Return the few facts that a log line or a terminal shows."""
+        names = ("run_id", "model", "version", "rows_in", "rows_scored", "rows_quarantined", "rows_flagged",
+                 "rows_per_s", "rows_per_s_after_start")  # fmt: skip
+        facts = {name: self.manifest[name] for name in names}
+        return {**facts, "output": str(self.folder), "already_committed": self.already_committed}
+
 
 def refusal(
     facts: Mapping[str, Any], limit: QuarantineLimit, results: Sequence[RunResult], place: Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ray
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from twinscore.settings import Settings
 
 __all__ = ["ray_session"]
+
+_BACKEND_LEVEL = "RAY_BACKEND_LOG_LEVEL"
 
 
 @contextlib.contextmanager
@@ -33,13 +35,19 @@ def ray_session(settings: Settings) -> Iterator[None]:
         yield
         return
     address = settings.ray_address or os.environ.get("RAY_ADDRESS")
-    quiet: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False, "configure_logging": False}
     try:
-        if address:
-            ray.init(address=address, **quiet)
-        else:
-            # "local" on purpose: without an address Ray would join whatever cluster it finds on this machine.
-            ray.init(address="local", num_cpus=settings.num_cpus, include_dashboard=False, **quiet)
+        with _quiet():
+            if address:
+                ray.init(address=address, log_to_driver=False, configure_logging=False)
+            else:
+                # "local" on purpose: without an address Ray would join whatever cluster it finds on this machine.
+                ray.init(
+                    address="local",
+                    num_cpus=settings.num_cpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    configure_logging=False,
+                )
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"There is no Ray at {address}" if address else "A private Ray does not start"
         problem = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
@@ -49,3 +57,16 @@ def ray_session(settings: Settings) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Ray's notices off the terminal: a run has its own progress, and errors come back as exceptions."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    before = os.environ.get(_BACKEND_LEVEL)
+    os.environ.setdefault(_BACKEND_LEVEL, "fatal")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_BACKEND_LEVEL]
