@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from twinscore.training.outcome import Task
 
-__all__ = ["BoosterParams", "booster_params", "read_params"]
+__all__ = ["OBJECTIVES", "BoosterParams", "booster_params", "read_params"]
 
 _ROUNDS = {"num_boost_round": 1000, "early_stopping_rounds": 30}
 """Named as in `xgboost.train`; early stopping decides in practice."""
@@ -44,7 +44,7 @@ _OURS = {
     "enable_categorical": "it is always on",
 }
 
-_OBJECTIVES: dict[str, tuple[str, ...]] = {
+OBJECTIVES: dict[str, tuple[str, ...]] = {
     "binary": ("binary:logistic",),
     "multiclass": ("multi:softprob",),
     "regression": (
@@ -117,11 +117,11 @@ def booster_params(
             message = f"The parameter {name!r} has the value {value!r}; write a number or a word."
             raise SettingsInvalid(message, parameter=name)
     rounds = {name: _positive(name, given.pop(name, default)) for name, default in _ROUNDS.items()}
-    objective = given.get("objective", _OBJECTIVES[kind][0])
-    if objective not in _OBJECTIVES[kind]:
+    objective = given.get("objective", OBJECTIVES[kind][0])
+    if objective not in OBJECTIVES[kind]:
         message = (
             f"The objective {objective!r} does not fit a {kind} label, or is not scored the same way in both paths. "
-            f"{near(str(objective), _OBJECTIVES[kind])}"
+            f"{near(str(objective), OBJECTIVES[kind])}"
         )
         raise SettingsInvalid(message, parameter="objective", value=objective)
     booster: dict[str, Any] = {

@@ -1,21 +1,40 @@
-"""What the registry is told about a bundle: metrics, parameters and tags; knows nothing of how it was trained."""
+"""From a measured booster to a registered version: write the bundle, verify it, register it; knows no training.
+
+The bundle store verifies before the registry hears of anything, so a version never names a bundle that does not load.
+"""
 
 from __future__ import annotations
 
 import math
 import re
+import tempfile
 from importlib.metadata import version as installed
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from twinscore.bundle.files import write_bundle
+from twinscore.bundle.profile import build_profile
+from twinscore.training.evaluate import scores_of
+from twinscore.training.fit import predict, shap_base
+from twinscore.training.golden import golden_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
+    import xgboost
+    from numpy.typing import NDArray
+
+    from twinscore.bundle.calibration import Calibration
     from twinscore.bundle.card import ModelCard
+    from twinscore.bundle.features import FeatureSpec
     from twinscore.contract.model import Contract
+    from twinscore.ports.bundle_store import BundleStore
     from twinscore.ports.model_store import ModelStore, ModelVersion
 
-__all__ = ["flat_metrics", "library_versions", "register_bundle"]
+__all__ = ["flat_metrics", "library_versions", "record_version"]
 
 _LIBRARIES = ("twinscore", "xgboost", "numpy", "pyarrow", "pandas", "numba", "mlflow", "great-expectations")
 _MOST_GROUP_METRICS = 500
@@ -27,33 +46,57 @@ def library_versions() -> dict[str, str]:
     return {name: installed(name) for name in _LIBRARIES}
 
 
-def register_bundle(
+def record_version(
     models: ModelStore,
-    folder: Path,
+    bundles: BundleStore,
     *,
-    digest: str,
-    card: ModelCard,
+    booster: xgboost.Booster,
+    spec: FeatureSpec,
     contract: Contract,
+    calibration: Calibration,
+    card: ModelCard,
+    table: pa.Table,
+    reference: NDArray[np.int64],
+    outcome: NDArray[np.int64] | None,
+    seed: int = 0,
     tags: Mapping[str, str] | None = None,
-) -> ModelVersion:
-    """Register a bundle as the next version of its model, findable by what it was made from."""
-    return models.register(
-        card.model,
-        folder,
-        metrics=flat_metrics(card),
-        params=dict(card.params),
-        tags={
-            "twinscore.bundle_digest": digest,
-            "twinscore.contract_digest": contract.digest,
-            "twinscore.contract": f"{contract.name} v{contract.version}",
-            "twinscore.task": card.task,
-            "twinscore.data_snapshot": str(card.snapshot),
-            "twinscore.label": str(card.label),
-            "twinscore.key": ", ".join(card.key),
-            "twinscore.metrics": ", ".join(f"{name} {value:.4g}" for name, value in sorted(card.metrics.items())),
-            **(tags or {}),
-        },
-    )
+) -> tuple[ModelVersion, str]:
+    """Write a bundle, keep it in the bundle store, and register it as the next version of its model.
+
+    Args:
+        table: accepted rows, (n_rows, contract columns); golden rows are drawn from them.
+        reference: row numbers that the profile describes.
+        outcome: class numbers of the reference rows, when they are known.
+
+    Returns:
+        the version, and the bundle's digest.
+    """
+    rows = table.take(pa.array(reference))
+    label = None if outcome is None else pa.array(np.array(card.classes, dtype=object)[outcome], pa.string())
+    scores = scores_of(predict(booster, spec.encode(rows)))
+    golden = table.take(pa.array(golden_rows(table, features=spec.columns.names, seed=seed)))
+    with tempfile.TemporaryDirectory(prefix="twinscore-bundle-") as scratch:
+        folder = Path(scratch, "bundle")
+        write_bundle(
+            folder,
+            booster=booster,
+            spec=spec,
+            contract=contract,
+            profile=build_profile(rows, spec, scores, label, card.groups),
+            calibration=calibration,
+            shap_base=shap_base(booster, spec.encode(rows.slice(0, 1))),
+            card=card,
+            golden=golden,
+        )
+        digest = bundles.publish(folder)
+        version = models.register(
+            card.model,
+            folder,
+            metrics=flat_metrics(card),
+            params=dict(card.params),
+            tags={**_tags(card, contract, digest), **(tags or {})},
+        )
+    return version, digest
 
 
 def flat_metrics(card: ModelCard) -> dict[str, float]:
@@ -65,3 +108,16 @@ def flat_metrics(card: ModelCard) -> dict[str, float]:
                 if len(flat) < _MOST_GROUP_METRICS:
                     flat[_REFUSED_IN_NAMES.sub("_", f"group/{column}/{value or '(empty)'}/{name}")[:250]] = number
     return {name: float(value) for name, value in flat.items() if math.isfinite(value)}
+
+
+def _tags(card: ModelCard, contract: Contract, digest: str) -> dict[str, str]:
+    return {
+        "twinscore.bundle_digest": digest,
+        "twinscore.contract_digest": contract.digest,
+        "twinscore.contract": f"{contract.name} v{contract.version}",
+        "twinscore.task": card.task,
+        "twinscore.data_snapshot": str(card.snapshot),
+        "twinscore.label": str(card.label),
+        "twinscore.key": ", ".join(card.key),
+        "twinscore.metrics": ", ".join(f"{name} {value:.4g}" for name, value in sorted(card.metrics.items())),
+    }

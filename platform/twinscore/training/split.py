@@ -23,7 +23,7 @@ from twinscore.errors import InputEmpty, InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FEWEST_ROWS", "Split", "key_hash", "split_by_key", "split_by_time"]
+__all__ = ["FEWEST_ROWS", "Split", "enough_rows", "key_hash", "split_by_key", "split_by_time"]
 
 FEWEST_ROWS = 200
 """Below this, a tenth of the rows cannot say anything about 90 % coverage."""
@@ -69,7 +69,7 @@ def split_by_key(keys: pa.Table, *, seed: int = 0) -> Split:
     Raises:
         InputEmpty: fewer than `FEWEST_ROWS` rows.
     """
-    _enough(keys.num_rows)
+    enough_rows(keys.num_rows)
     order = np.argsort(key_hash(keys, seed), kind="stable")
     ends = np.rint(np.cumsum(list(_SHARES.values())) * keys.num_rows).astype(np.int64)
     train, stop, calibrate, test = (np.sort(part) for part in np.split(order, ends[:-1]))
@@ -84,7 +84,7 @@ def split_by_time(times: pa.ChunkedArray, keys: pa.Table, *, name: str, seed: in
         InputError: a time is null.
     """
     n_rows = keys.num_rows
-    _enough(n_rows)
+    enough_rows(n_rows)
     if times.null_count:
         message = (
             f"The time {name!r} is null in {times.null_count} rows; a row without a time has no place in the order."
@@ -111,7 +111,8 @@ def split_by_time(times: pa.ChunkedArray, keys: pa.Table, *, name: str, seed: in
     )
 
 
-def _enough(n_rows: int) -> None:
+def enough_rows(n_rows: int) -> None:
+    """Raise InputEmpty below `FEWEST_ROWS` rows."""
     if n_rows < FEWEST_ROWS:
         message = (
             f"{n_rows} labelled rows are too few to train, calibrate and test on; at least {FEWEST_ROWS} are needed."

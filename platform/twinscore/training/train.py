@@ -7,30 +7,27 @@ unless everything before went well.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from twinscore.bundle.card import ModelCard
-from twinscore.bundle.files import write_bundle
-from twinscore.bundle.profile import build_profile
 from twinscore.clock import SystemClock
 from twinscore.ports.model_store import CHAMPION, parse_ref
 from twinscore.training.data import Columns, load_data
-from twinscore.training.evaluate import COVERAGE, evaluate, scores_of
-from twinscore.training.fit import fit, predict, shap_base
-from twinscore.training.golden import golden_rows
+from twinscore.training.evaluate import COVERAGE, evaluate
+from twinscore.training.fit import fit
 from twinscore.training.params import booster_params, read_params
 from twinscore.training.prepare import group_columns, prepare, split_rows
-from twinscore.training.record import library_versions, register_bundle
+from twinscore.training.record import library_versions, record_version
 from twinscore.wiring import bundle_store, model_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    import pyarrow as pa
 
     from twinscore.clock import Clock
     from twinscore.settings import Settings
@@ -173,30 +170,22 @@ def train(
         created_at=(clock or SystemClock()).now().isoformat(timespec="seconds"),
         coverage=COVERAGE,
     )
+    on_step("Registering the version")
     # A profile of training rows would show scores that are too sure of themselves.
     after = split.after_training
-    reference = ready.table.take(pa.array(after))
-    label_text = (
-        pa.array(np.array(outcome.classes)[outcome.values[after].astype(np.int64)]) if outcome.classes else None
+    version, digest = record_version(
+        models,
+        bundles,
+        booster=fitted.booster,
+        spec=spec,
+        contract=ready.checker.contract,
+        calibration=measured.calibration,
+        card=card,
+        table=ready.table,
+        reference=after,
+        outcome=outcome.values[after].astype(np.int64) if outcome.classes else None,
+        seed=seed,
     )
-    with tempfile.TemporaryDirectory(prefix="twinscore-train-") as scratch:
-        folder = Path(scratch, "bundle")
-        write_bundle(
-            folder,
-            booster=fitted.booster,
-            spec=spec,
-            contract=ready.checker.contract,
-            profile=build_profile(
-                reference, spec, scores_of(predict(fitted.booster, encoded[after])), label_text, columns.groups
-            ),
-            calibration=measured.calibration,
-            shap_base=shap_base(fitted.booster, encoded),
-            card=card,
-            golden=ready.table.take(pa.array(golden_rows(ready.table, features=spec.columns.names, seed=seed))),
-        )
-        on_step("Registering the version")
-        digest = bundles.publish(folder)
-        version = register_bundle(models, folder, digest=digest, card=card, contract=ready.checker.contract)
     aliases = [CHAMPION] if version.version == "1" else []
     aliases += [alias] if alias is not None and alias not in aliases else []
     for name in aliases:
