@@ -63,6 +63,10 @@ test: $(STAMP) ## Run the standard suite.
 test-slow: $(STAMP) ## Run only the tests that take more than a minute each.
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
+.PHONY: bench
+bench: $(STAMP) ## Run the measurements in benchmarks/, one after the other (some minutes, and a quiet machine).
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
 ##@ Look after it
 
 .PHONY: lock wheel clean
