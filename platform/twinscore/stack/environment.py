@@ -109,7 +109,9 @@ def head_environment(settings: Settings, *, temp_dir: Path, token_path: Path, po
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(fallback_grpc),
         # A dead proxy is noticed within seconds instead of half a minute.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
-        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "5",
+        # A proxy that starts beside other work takes longer than the default 5 s, and would be killed at its door.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_KV_TIMEOUT_S": "5",
         # There is no other node that requests could go to meanwhile.
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
