@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -9,7 +10,7 @@ import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twinscore.errors import ModelNotReady, StackBroken
 from twinscore.stack.environment import client_environment, ray_client
@@ -101,7 +102,7 @@ def _join(address: str, environment: dict[str, str]) -> Connection:
 
     try:
         _reread(environment)
-        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     except BaseException:
         _restore(before)
         raise
@@ -123,7 +124,7 @@ def _private(settings: Settings) -> Connection:
             include_dashboard=False,
             namespace=NAMESPACE,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             _temp_dir=str(temp_dir),
         )
     except BaseException:
@@ -156,13 +157,14 @@ def _reread(changed: dict[str, str] | dict[str, str | None]) -> None:
     if not changed:
         return
     import ray._private.ray_constants as constants
-    from ray._raylet import AuthenticationTokenLoader, Config
+    from ray import _raylet
 
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
-    constants.ENABLE_RAY_CLUSTER = constants.env_bool(
-        constants.ENABLE_RAY_CLUSTERS_ENV_VAR, not constants.IS_WINDOWS_OR_OSX
-    )
+    native: Any = _raylet  # compiled, without types
+    native.Config.initialize("")
+    native.AuthenticationTokenLoader.instance().reset_cache()
+    switch = os.environ.get(constants.ENABLE_RAY_CLUSTERS_ENV_VAR)
+    by_default = not constants.IS_WINDOWS_OR_OSX
+    constants.ENABLE_RAY_CLUSTER = by_default if switch is None else switch.lower() in {"1", "true"}
 
 
 def _listens(address: str) -> bool:
