@@ -109,6 +109,17 @@ def test_refusals_over_the_wire(
     assert "application/problem+json" == response.headers["content-type"]
 
 
+@pytest.mark.parametrize("sent", [None, "order-17"])
+def test_the_request_id_comes_back_once(served: tuple[Settings, str], binary: Any, sent: str | None) -> None:
+    """Serve and the endpoint agree on one id, in one header and in the body."""
+    _, url = served
+    headers = {} if sent is None else {"x-request-id": sent}
+    response = httpx.post(f"{url}/predict", json=binary.rows[0], headers=headers)
+
+    assert [response.json()["request_id"]] == response.headers.get_list("x-request-id")
+    assert sent is None or sent == response.json()["request_id"]
+
+
 def test_other_paths_of_the_model(served: tuple[Settings, str]) -> None:
     """Unknown paths and methods under the model are the endpoint's own problems."""
     _, url = served

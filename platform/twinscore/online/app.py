@@ -56,10 +56,12 @@ class PredictApp:
     Args:
         model: the name that the paths start with; a `root_path` that already names it is taken off.
         endpoint: the version to answer with; may be set later through the attribute.
+        echo_request_id: send the id as a header; off under Ray Serve, which appends the same header itself.
     """
 
-    def __init__(self, model: str, endpoint: Endpoint | None = None) -> None:
+    def __init__(self, model: str, endpoint: Endpoint | None = None, *, echo_request_id: bool = True) -> None:
         self.model = model
+        self.echo_request_id = echo_request_id
         self.endpoint = endpoint
         self._pages: dict[str, Callable[[Endpoint, str], Answer]] = {
             "/health/ready": _ready,
@@ -81,6 +83,8 @@ class PredictApp:
         if answer is None:
             return
         status, headers, body = answer
+        if not self.echo_request_id:
+            headers = tuple([header for header in headers if header[0] != b"x-request-id"])
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 

@@ -21,6 +21,7 @@ from twinscore.errors import (
 )
 from twinscore.online.client import PredictClient
 from twinscore.online.exchange import Progress, ask_all, group_rows
+from twinscore.ports.model_store import parse_ref
 
 if TYPE_CHECKING:
     from twinscore.bundle.files import Bundle
@@ -85,10 +86,10 @@ def parity(
     from twinscore.online.deploy import endpoint_url
     from twinscore.wiring import load_version
 
-    name = model.removeprefix("models:/").partition("@")[0].partition("/")[0]
+    name = parse_ref(model).model
     with PredictClient(url or endpoint_url(settings, name), timeout_s=settings.request_timeout_s) as client:
         served = client.version()
-        asked = model if model.removeprefix("models:/") != name else f"{name}/{served['version']}"
+        asked = f"{name}/{served['version']}" if model == name else model
         found, bundle = load_version(settings, asked)
         if bundle.digest != served["bundle_digest"]:
             message = (

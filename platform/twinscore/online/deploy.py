@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from twinscore.errors import ModelNotReady, SettingsInvalid
+from twinscore.errors import ModelNotReady
 from twinscore.online.replica import EndpointReplica
 from twinscore.online.request import Limits
 from twinscore.online.spec import ServeSpec
@@ -46,7 +46,6 @@ def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeS
 
     spec = spec or ServeSpec(model=ref, replicas=replicas)
     found, bundle = load_version(settings, ref)
-    _refuse_unroutable(found.model)
     application = build_application(
         spec, folder=str(bundle.folder), digest=bundle.digest, model=found.model, version=found.version,
         limits=Limits.of(settings),
@@ -142,14 +141,6 @@ def _wait_ready(url: str, digest: str) -> None:
             time.sleep(_POLL_S)
     message = f"The endpoint {url} did not become ready within {_READY_TIMEOUT_S:.0f} s (last seen: {seen})."
     raise ModelNotReady(message, url=url, seen=seen)
-
-
-def _refuse_unroutable(model: str) -> None:
-    import re
-
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", model) is None:
-        message = f"The model name {model!r} cannot be a path; use letters, digits, dot, dash and underscore."
-        raise SettingsInvalid(message, model=model)
 
 
 def _last_line(error: BaseException) -> str:

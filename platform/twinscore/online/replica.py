@@ -35,7 +35,7 @@ class EndpointReplica:
 
     def __serve_build_asgi_app__(self) -> PredictApp:
         """Return the application; Serve calls this once after the constructor."""
-        return PredictApp(self._endpoint.model, self._endpoint)
+        return PredictApp(self._endpoint.model, self._endpoint, echo_request_id=False)
 
     def check_health(self) -> None:
         """Answer a reference row; Serve replaces the replica when this raises or hangs."""
