@@ -34,8 +34,8 @@ SCORING_FILES = 8
 FAULTS = 0.001
 """Share of the scored loans with a broken value, so that quarantine has something to show."""
 
-FIRST_PARAMS = {"max_depth": 3, "eta": 0.2, "num_boost_round": 60}
-SECOND_PARAMS = {"max_depth": 5, "eta": 0.1, "num_boost_round": 200}
+FIRST_PARAMS = {"max_depth": 2, "eta": 0.2, "num_boost_round": 25}
+SECOND_PARAMS = {"max_depth": 4, "eta": 0.06, "num_boost_round": 400}
 DERIVED = {"burden": "(debt + amount) / income"}
 
 
