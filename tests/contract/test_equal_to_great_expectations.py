@@ -263,7 +263,7 @@ def check_rows_alike(rows: list[dict[str, Any]], expectations: tuple[Expectation
         assert bool(verdict.flagged[place]) == any(f.severity != "critical" for f in one)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows_of(), st.tuples(*ROW_SUITE, *ROW_SUITE))
 def test_rows_are_judged_as_great_expectations_judges_them(
     rows: list[dict[str, Any]], expectations: tuple[Expectation, ...]
@@ -272,7 +272,7 @@ def test_rows_are_judged_as_great_expectations_judges_them(
     compare(rows, expectations)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows_of(), st.tuples(*RUN_SUITE))
 def test_runs_are_judged_as_great_expectations_judges_them(
     rows: list[dict[str, Any]], expectations: tuple[Expectation, ...]
@@ -281,7 +281,7 @@ def test_runs_are_judged_as_great_expectations_judges_them(
     compare(rows, expectations)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows_of(), st.tuples(*ROW_SUITE, *ROW_SUITE))
 def test_one_row_is_judged_as_in_a_table(rows: list[dict[str, Any]], expectations: tuple[Expectation, ...]) -> None:
     """The single-row check lists the same faults, in the same order and words, as the table check."""
