@@ -32,6 +32,7 @@ _CLIENT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
@@ -102,11 +103,14 @@ def prepare_embedded(uri: str, artifact_root: Path) -> None:
 
 
 @contextmanager
-def translated(doing: str, uri: str) -> Iterator[None]:
+def translated(doing: str, uri: str, *, lookup: bool = False) -> Iterator[None]:
     """Turn what MLflow, its database or its artifact store raise while `doing` something into our errors.
 
+    Args:
+        lookup: a missing model, version or alias is an answer here, not a fault of the registry.
+
     Raises:
-        ModelNotFound: MLflow says that the thing does not exist; the caller knows better words and may re-raise.
+        ModelNotFound: with `lookup`, MLflow says that the thing does not exist; the caller has better words for it.
         StoreConflict: it exists already.
         StoreUnavailable: everything else.
     """
@@ -118,7 +122,7 @@ def translated(doing: str, uri: str) -> Iterator[None]:
         text = str(error)
         # A missing alias comes as an invalid parameter.
         missing_alias = error.error_code == "INVALID_PARAMETER_VALUE" and "alias" in text and "not found" in text
-        if missing_alias or error.error_code == "RESOURCE_DOES_NOT_EXIST":
+        if lookup and (missing_alias or error.error_code == "RESOURCE_DOES_NOT_EXIST"):
             raise ModelNotFound(text, registry=uri) from error
         if error.error_code == "RESOURCE_ALREADY_EXISTS":
             raise StoreConflict(text, registry=uri) from error

@@ -43,7 +43,7 @@ class MlflowModels:
         """Return the version that `ref` names now."""
         wanted = parse_ref(ref)
         try:
-            with translated(f"look up {wanted}", self._uri):
+            with translated(f"look up {wanted}", self._uri, lookup=True):
                 if wanted.version is not None:
                     found = self._client.get_model_version(wanted.model, wanted.version)
                 else:
@@ -123,7 +123,7 @@ class MlflowModels:
         from mlflow.exceptions import MlflowException
 
         try:
-            with translated(f"set the alias {model}@{alias}", self._uri):
+            with translated(f"set the alias {model}@{alias}", self._uri, lookup=True):
                 try:
                     self._client.set_registered_model_alias(model, alias, version)
                 except MlflowException as error:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["adopt_command", "train_command"]
 
 _GROUPS_SHOWN = 8
+_COMPARED = ("auc", "accuracy", "set_coverage", "rmse", "r2", "interval_coverage")
 
 _Key = Annotated[list[str], typer.Option(help="Column that identifies a row; repeat it for several.")]
 _Time = Annotated[str | None, typer.Option(help="Column of the event time; the past then trains and the future tests.")]
@@ -77,7 +78,10 @@ def train_command(
     console.print("  rows      " + ", ".join(f"{part} {n:,}" for part, n in made.rows.items() if n), soft_wrap=True)
     for note in made.notes:
         console.print(f"  note      {note}", soft_wrap=True, markup=False)
-    console.print(_metrics("Metrics on the test rows", made.metrics, made.group_metrics))
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in made.metrics.items() if name != "n")
+    console.print(f"  test      {shown}", soft_wrap=True)
+    if made.group_metrics:
+        console.print(_by_group(made.group_metrics))
     console.print(f"Next: twinscore score --model {made.ref} --input FILE --output DIR", markup=False, soft_wrap=True)
 
 
@@ -144,24 +148,18 @@ def _made(
     console.print(f"  registry  {settings.mlflow_uri or settings.registry_folder}", soft_wrap=True)
 
 
-def _metrics(
-    title: str, overall: Mapping[str, float], groups: Mapping[str, Mapping[str, Mapping[str, float]]]
-) -> Table:
+def _by_group(groups: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+    """Return the metrics that people compare first; the model card has them all."""
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
-    names = [name for name in overall if name != "n"]
-    table.add_column("rows of")
-    for name in ("n", *names):
-        table.add_column(name, justify="right")
-    table.add_row("all", *_cells(overall, names))
+    table = Table(title="Test rows by group", title_justify="left")
+    present = {name for values in groups.values() for metrics in values.values() for name in metrics}
+    names = [name for name in _COMPARED if name in present]
+    for name in ("group", "n", *names):
+        table.add_column(name, justify="left" if name == "group" else "right")
     for column, values in groups.items():
-        largest = sorted(values.items(), key=lambda one: -one[1]["n"])[:_GROUPS_SHOWN]
-        for value, metrics in largest:
-            table.add_row(f"{column} = {value}", *_cells(metrics, names))
+        for value, metrics in sorted(values.items(), key=lambda one: -one[1]["n"])[:_GROUPS_SHOWN]:
+            cells = [f"{metrics[name]:.4g}" if name in metrics else "" for name in names]
+            table.add_row(escape(f"{column} = {value}"), f"{int(metrics['n']):,}", *cells)
     return table
-
-
-def _cells(metrics: Mapping[str, float], names: list[str]) -> list[str]:
-    shown = [f"{metrics[name]:.4g}" if name in metrics else "" for name in names]
-    return [f"{int(metrics['n']):,}", *shown]
