@@ -163,11 +163,8 @@ def _collect(faults: pa.Table, path: Path, examples: dict[str, list[str]], about
 
 def _row_table(whole: Aggregate, examples: dict[str, list[str]], about: dict[str, tuple[str, str]]) -> Table:
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table(
-        "rule", "expected", "severity", "rows", f"examples (at most {_SHOWN})", title="Rows", title_justify="left"
-    )
+    table = _table("Rows", "rule", "expected", "severity", "rows", f"examples (at most {_SHOWN})")
     for rule, count in sorted(whole.faults.items(), key=lambda item: (-item[1], item[0])):
         expected, severity = about.get(rule, ("", ""))
         colour = "red" if severity == "critical" else "yellow"
@@ -178,10 +175,18 @@ def _row_table(whole: Aggregate, examples: dict[str, list[str]], about: dict[str
 
 def _run_table(answers: list[RunResult]) -> Table:
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table("rule", "expected", "observed", "answer", title="The whole", title_justify="left")
+    table = _table("The whole", "rule", "expected", "observed", "answer")
     for answer in answers:
         kept = "[green]kept[/]" if answer.success else "[red]broken[/]"
         table.add_row(escape(answer.rule), escape(answer.expected), escape(answer.observed), kept)
+    return table
+
+
+def _table(title: str, *names: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for name in names:
+        table.add_column(name, overflow="fold")  # a name that is cut off cannot be looked up
     return table

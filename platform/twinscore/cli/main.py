@@ -37,7 +37,7 @@ class _Commands(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         del ctx
-        return [name for _, name, _, _ in _COMMANDS if name in self.commands]
+        return [name for _, name, _, _ in _COMMANDS]
 
     def invoke(self, ctx: Any) -> object:  # typer's own kind of context is private
         try:
@@ -81,12 +81,7 @@ def _options(
 
 def _register() -> None:
     for panel, name, group, attribute in _COMMANDS:
-        try:
-            command = getattr(import_module(f"twinscore.cli.{group}"), attribute)
-        except ModuleNotFoundError as error:
-            if error.name != f"twinscore.cli.{group}":
-                raise
-            continue
+        command = getattr(import_module(f"twinscore.cli.{group}"), attribute)
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name, rich_help_panel=panel)
         else:

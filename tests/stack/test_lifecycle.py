@@ -1,0 +1,114 @@
+"""Up, status and down where they refuse or find something odd; the processes are small stand-ins."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from twinscore.errors import PortTaken, SettingsInvalid, StackBroken, StackError
+from twinscore.settings import Settings
+from twinscore.stack import StackState, down, status, up
+from twinscore.stack.lifecycle import StackStatus
+from twinscore.stack.processes import Process, is_alive
+from twinscore.stack.state import read_state, write_state
+
+from .conftest import Start, wait_until
+
+Describe = Callable[[Process, Process], StackState]
+
+
+def test_nothing_runs_at_first(settings: Settings) -> None:
+    """Without a stack the status is down, and taking it down does nothing twice."""
+    assert status(settings) == StackStatus("down", (), None)
+    assert (down(settings), down(settings)) == (False, False)
+    assert not settings.home.exists()
+
+
+def test_half_dead_stack_is_named_and_taken_down(settings: Settings, start: Start, pretend: Describe) -> None:
+    """With one part dead, `up` says which and what to do, and `down` ends the rest, once."""
+    mlflow, ray = start(), start()
+    write_state(settings, pretend(mlflow, ray))
+    os.kill(mlflow.pid, signal.SIGKILL)
+    wait_until(lambda: not is_alive(mlflow))
+
+    with pytest.raises(StackBroken) as caught:
+        up(settings)
+    ended = down(settings), down(settings)
+
+    assert "half up: mlflow (dead), ray (no answer), serve (no answer)" in caught.value.message
+    assert "`twinscore down`" in caught.value.message
+    assert ended == (True, False)
+    assert not is_alive(ray)
+    assert read_state(settings) is None
+
+
+def test_state_of_an_earlier_boot_is_forgotten(settings: Settings, start: Start, pretend: Describe) -> None:
+    """Process ids from before a restart mean nothing: no stranger is ended, and the stack counts as down."""
+    stranger = start(marked=False)
+    write_state(settings, replace(pretend(stranger, stranger), machine="an earlier boot"))
+
+    assert status(settings).condition == "down"
+    assert down(settings) is False
+    assert is_alive(stranger)
+
+
+def test_lost_state_file_does_not_lose_the_processes(settings: Settings, start: Start) -> None:
+    """Somebody removed the state: `up` still sees the processes of this home, and `down` ends them."""
+    orphan = start()
+
+    with pytest.raises(StackBroken, match=f"its state file is gone: {orphan.pid}"):
+        up(settings)
+
+    assert status(settings).condition == "broken"
+    assert down(settings) is True
+    assert not is_alive(orphan)
+
+
+def test_unreadable_state_does_not_stop_down(settings: Settings, start: Start) -> None:
+    """`down` works without the file and removes it."""
+    orphan = start()
+    path = settings.home / "run" / "stack.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+
+    assert down(settings) is True
+    assert not is_alive(orphan)
+    assert not path.exists()
+
+
+def test_taken_port_starts_nothing(settings: Settings) -> None:
+    """A port is checked before the first process starts."""
+    with socket.create_server(("127.0.0.1", settings.mlflow_port)), pytest.raises(PortTaken):
+        up(settings)
+
+    assert not (settings.home / "logs").exists()
+    assert status(settings).condition == "down"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ray_address", "ray.example:6379"), ("mlflow_uri", "http://mlflow.example")]
+)
+def test_stack_elsewhere_is_not_doubled(settings: Settings, name: str, value: str) -> None:
+    """When the settings name a cluster or a registry, `up` says so and starts nothing."""
+    elsewhere = settings.model_copy(update={name: value})
+
+    with pytest.raises(SettingsInvalid, match=f"TWINSCORE_{name.upper()}"):
+        up(elsewhere)
+
+
+@pytest.mark.cluster
+def test_component_that_does_not_start_takes_the_rest_with_it(settings: Settings) -> None:
+    """A database that cannot be opened stops MLflow: its log is quoted, and Ray does not stay behind."""
+    (settings.registry_folder / "mlflow.db").mkdir(parents=True)
+
+    with pytest.raises(StackError) as caught:
+        up(settings)
+
+    assert "The mlflow component stopped with exit code 1" in caught.value.message
+    assert "unable to open database file" in caught.value.message
+    assert status(settings).condition == "down"
