@@ -14,10 +14,11 @@ import time
 
 import ray
 from ray import serve
+from ray.exceptions import RayActorError
 
 __all__ = ["main"]
 
-_HEAD_DEADLINE_S = 120.0
+_DEADLINE_S = 120.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,23 +29,32 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", required=True, type=int, help="port to bind")
     parser.add_argument("--request-timeout-s", required=True, type=float, help="end-to-end limit of one request")
     options = parser.parse_args(arguments)
-    _wait_for(options.ray)
-    ray.init(address=options.ray, namespace="twinscore", log_to_driver=False, logging_level=logging.WARNING)
-    serve.start(
-        proxy_location="HeadOnly",
-        http_options={
-            "host": options.host,
-            "port": options.port,
-            "request_timeout_s": options.request_timeout_s,
-        },
-    )
+    deadline = time.monotonic() + _DEADLINE_S
+    _wait_for(options.ray, deadline)
+    while True:
+        try:
+            ray.init(address=options.ray, namespace="twinscore", log_to_driver=False, logging_level=logging.WARNING)
+            serve.start(
+                proxy_location="HeadOnly",
+                http_options={
+                    "host": options.host,
+                    "port": options.port,
+                    "request_timeout_s": options.request_timeout_s,
+                },
+            )
+            break
+        except (ConnectionError, RayActorError):
+            # The port listens before the head is ready, and on a busy machine Serve gives up on its proxy too early.
+            if time.monotonic() > deadline:
+                raise
+            ray.shutdown()
+            time.sleep(1)
     ray.shutdown()
     return 0
 
 
-def _wait_for(address: str) -> None:
+def _wait_for(address: str, deadline: float) -> None:
     host, _, port = address.rpartition(":")
-    deadline = time.monotonic() + _HEAD_DEADLINE_S
     while time.monotonic() < deadline:
         try:
             socket.create_connection((host, int(port)), timeout=1).close()
