@@ -10,6 +10,7 @@ everything computed from a missing value, except by `is_null` and `coalesce`.
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,16 +29,29 @@ _DEEPEST = 32
 _MOST_NODES = 200
 
 
-_MISSING = pa.scalar(None, pa.float64())
+_FLOAT64 = pa.float64()
+_MISSING = pa.scalar(None, _FLOAT64)
+_MISSING_ROW = pa.nulls(1, _FLOAT64)
 
 
 def _defined(value: Any) -> Any:
     """Turn what is not a finite number into missing."""
+    if isinstance(value, pa.Array) and len(value) == 1:  # a tenth of what two kernels cost for one row
+        number = value[0].as_py()
+        return value if number is None or math.isfinite(number) else _MISSING_ROW
     return pc.if_else(pc.is_finite(value), value, _MISSING)
 
 
 def _number(value: Any) -> Any:
-    return value if value.type == pa.float64() else pc.cast(value, pa.float64(), safe=False)
+    if value.type == _FLOAT64:
+        return value
+    if isinstance(value, pa.Array) and len(value) == 1 and not pa.types.is_string(value.type):
+        number = value[0].as_py()
+        if number is None:
+            return _MISSING_ROW
+        if isinstance(number, int):
+            return pa.array([float(number)], _FLOAT64)
+    return pc.cast(value, _FLOAT64, safe=False)
 
 
 def _numeric(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,6 +112,11 @@ _COMPARE: dict[type[ast.cmpop], Callable[..., Any]] = {
 }
 
 
+def _defined_if_float(column: pa.Array) -> pa.Array:
+    """Make NaN null: a table can hold either, JSON only null, and both must mean the same to `is_null`."""
+    return _defined(column) if column.type == _FLOAT64 else column
+
+
 class Expression:
     """A parsed expression; made by `parse`, equal when its text is."""
 
@@ -131,7 +150,7 @@ class Expression:
             message = f"Expression {self.text!r} needs column {min(missing)!r}. {near(min(missing), columns)}"
             raise ExpressionInvalid(message, expression=self.text, column=min(missing))
         try:
-            return _defined(_number(self._node(columns)))
+            return _defined(_number(self._node({name: _defined_if_float(columns[name]) for name in self.inputs})))
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
             types = ", ".join(f"{name}: {columns[name].type}" for name in sorted(self.inputs))
             message = f"Expression {self.text!r} does not fit its columns ({types}): {error}"
@@ -188,8 +207,7 @@ class _Builder:
             case ast.Name(id=name):
                 return self._column(name)
             case ast.Constant(value=bool() | int() | float() | str() as value):
-                scalar = pa.scalar(value) if isinstance(value, (bool, str)) else pa.scalar(float(value), pa.float64())
-                return lambda _: scalar
+                return self._constant(tree, value)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 inner = self.build(operand, depth + 1)
                 return lambda columns: pc.negate(_number(inner(columns)))
@@ -203,6 +221,16 @@ class _Builder:
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
                 return self._call(tree, name, arguments, depth)
         raise self._refuse(tree, "is not in the expression language")
+
+    def _constant(self, tree: ast.expr, value: float | str) -> Node:
+        if isinstance(value, (bool, str)):
+            scalar = pa.scalar(value)
+        else:
+            try:
+                scalar = pa.scalar(float(value), _FLOAT64)
+            except OverflowError:
+                raise self._refuse(tree, "is too large for a float64") from None
+        return lambda _: scalar
 
     def _column(self, name: str) -> Node:
         self.inputs.add(name)

@@ -81,6 +81,10 @@ class FeatureSpec:
                     f"such as hour({feature.name})."
                 )
                 raise BundleInvalid(message, feature=feature.name, type=str(found))
+            elif feature.kind == "categorical" and not _is_countable(self.columns.field(feature.name).type):
+                found = self.columns.field(feature.name).type
+                message = f"Feature {feature.name!r} is categorical but its column is {found}; make it text or whole."
+                raise BundleInvalid(message, feature=feature.name, type=str(found))
 
     @property
     def names(self) -> list[str]:
@@ -95,11 +99,13 @@ class FeatureSpec:
     def encode(self, table: pa.Table) -> Matrix:
         """Encode a table: (n_rows, at least `columns`) to C-contiguous float32 (n_rows, n_features)."""
         out = np.empty((table.num_rows, len(self.features)), dtype=np.float32)
-        derived = self._derived_inputs(table)
+        derived = {name: _one_chunk(table.column(name)) for name, _ in self._derived_columns}
+        for position, expression in self._derived_plan:
+            out[:, position] = _within_float32(_as_numpy(expression.evaluate(derived)))
         for position, feature in enumerate(self.features):
             if feature.expression is not None:
-                out[:, position] = _within_float32(_as_numpy(self._expressions[feature.name].evaluate(derived)))
-            elif feature.kind == "categorical":
+                continue
+            if feature.kind == "categorical":
                 out[:, position] = _codes(table.column(feature.name), self._value_sets[feature.name])
             else:
                 out[:, position] = _as_numpy(table.column(feature.name))
@@ -117,12 +123,11 @@ class FeatureSpec:
                 value = codes.get(_category_text(value), _NAN)
             values.append(value)
         encoded = np.array(values, dtype=np.float32)
-        if self._expressions:
-            arrays = {name: pa.array([get(name)], self.columns.field(name).type) for name in self._derived_columns}
-            for position, feature in enumerate(self.features):
-                if feature.expression is not None:
-                    result = _as_numpy(self._expressions[feature.name].evaluate(arrays))
-                    encoded[position] = _within_float32(result)[0]
+        if self._derived_plan:
+            arrays = {name: pa.array([get(name)], arrow) for name, arrow in self._derived_columns}
+            for position, expression in self._derived_plan:
+                number = expression.evaluate(arrays)[0].as_py()
+                encoded[position] = number if number is not None and abs(number) <= _FLOAT32_MAX else _NAN
         return encoded
 
     def to_json(self) -> dict[str, Any]:
@@ -164,12 +169,14 @@ class FeatureSpec:
         return cls(columns, features)
 
     @cached_property
-    def _expressions(self) -> dict[str, Expression]:
-        return {f.name: parse(f.expression) for f in self.features if f.expression is not None}
+    def _derived_plan(self) -> list[tuple[int, Expression]]:
+        """Place in the booster's order and expression of every derived feature."""
+        return [(place, parse(f.expression)) for place, f in enumerate(self.features) if f.expression is not None]
 
     @cached_property
-    def _derived_columns(self) -> list[str]:
-        return sorted({name for expression in self._expressions.values() for name in expression.inputs})
+    def _derived_columns(self) -> list[tuple[str, pa.DataType]]:
+        names = {name for _, expression in self._derived_plan for name in expression.inputs}
+        return [(name, self.columns.field(name).type) for name in sorted(names)]
 
     @cached_property
     def _value_sets(self) -> dict[str, pa.Array]:
@@ -184,9 +191,6 @@ class FeatureSpec:
             name = "" if feature.expression is not None else feature.name
             plan.append((name, codes if feature.kind == "categorical" else None))
         return plan
-
-    def _derived_inputs(self, table: pa.Table) -> dict[str, pa.Array]:
-        return {name: _one_chunk(table.column(name)) for name in self._derived_columns}
 
 
 def infer_features(table: pa.Table, *, exclude: Sequence[str], derived: Mapping[str, str] | None = None) -> FeatureSpec:
@@ -245,6 +249,12 @@ def _categories(table: pa.Table, name: str) -> tuple[str, ...]:
 
 def _is_number(arrow: pa.DataType) -> bool:
     return bool(pa.types.is_integer(arrow) or pa.types.is_floating(arrow) or pa.types.is_boolean(arrow))
+
+
+def _is_countable(arrow: pa.DataType) -> bool:
+    """Tell whether values of a type print the same in Arrow and in Python."""
+    types = pa.types
+    return bool(types.is_string(arrow) or types.is_integer(arrow) or types.is_boolean(arrow) or types.is_date32(arrow))
 
 
 def _as_numpy(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:

@@ -226,6 +226,21 @@ def _refuse_misfit(booster: xgboost.Booster, spec: FeatureSpec, contract: Contra
                 f"{columns.get(field.name, 'no column')}. {near(field.name, columns)}"
             )
             raise BundleInvalid(message, column=field.name)
+    described = json.loads(booster.save_config())["learner"]
+    objective = described["learner_train_param"]["objective"]
+    if card.objective != objective:
+        message = f"The card of {card.model!r} names the objective {card.objective!r}, the booster has {objective!r}."
+        raise BundleInvalid(message, card=card.objective, booster=objective)
+    sizes = described["learner_model_param"]
+    n_outputs = max(int(sizes["num_class"]), int(sizes["num_target"]), 1)
+    fits = {1: (0, 2)}.get(n_outputs, (n_outputs,)) if card.task == "classification" or n_outputs == 1 else ()
+    if len(card.classes) not in fits or (card.positive is not None and card.positive not in card.classes[1:2]):
+        message = (
+            f"The card of {card.model!r} names {len(card.classes)} classes (positive: {card.positive!r}) for "
+            f"{card.task}, but the booster has {n_outputs} outputs. One output scores a number or the second of two "
+            "classes; more outputs score as many classes."
+        )
+        raise BundleInvalid(message, classes=len(card.classes), outputs=n_outputs)
     if card.task == "classification" and len(card.classes) < 2:
         message = f"The card of {card.model!r} names {len(card.classes)} classes; classification needs two or more."
         raise BundleInvalid(message, model=card.model)

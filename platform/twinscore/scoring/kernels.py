@@ -25,7 +25,7 @@ HAIR = np.float32(1e-16)
 
 
 def _compile(function: Any) -> Any:
-    options = {"nogil": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no folder that it may write to
@@ -37,7 +37,7 @@ def _next(forest: Any, values: Any, row: Any, place: Any) -> Any:
     """Return where the walk goes from a numeric node; a leaf leads to itself. No branch: half of them would miss."""
     code = forest[place]
     value = row[code >> 2]
-    missing_right = np.int32(value != value) & (((code >> 1) & 1) ^ 1)  # noqa: PLR0124 - NaN
+    missing_right = np.int32(value != value) & (((code >> 1) & 1) ^ 1)
     return forest[place + 2] + 4 * (np.int32(value >= values[place + 1]) | missing_right)
 
 
@@ -48,11 +48,11 @@ def _next_of_any(forest: Any, values: Any, row: Any, place: Any) -> Any:
     if code & 1 == 0:
         return _next(forest, values, row, place)
     value = row[code >> 2]
-    if value != value:  # noqa: PLR0124 - NaN
+    if value != value:
         return forest[place + 2] + 4 * (((code >> 1) & 1) ^ 1)
     start = forest[place + 1]
     right = 0
-    if value >= 0 and value < 32 * forest[start]:  # noqa: PLR1716 - numba compiles two comparisons, not a chain
+    if value >= 0 and value < 32 * forest[start]:
         number = np.int64(value)
         right = (forest[start + 1 + (number >> 5)] >> (number & 31)) & 1
     return forest[place + 2] + 4 * right

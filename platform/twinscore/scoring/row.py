@@ -61,12 +61,14 @@ class RowScorer:
         scores = self._link(self._margins(self._spec.encode_row(row)))
         if not self._classes:
             return self._amount(float(scores[0]), flagged)
-        if len(self._classes) == 2:
+        if scores.ndim == 1:
             positive = float(scores[0])
             shares = [1.0 - positive, positive]
-            return self._class(positive, 1 if positive >= self._threshold else 0, shares, flagged)
-        shares = scores[0].tolist()
-        decided = int(np.argmax(scores[0]))
+        else:
+            shares = scores[0].tolist()
+        if len(self._classes) == 2:
+            return self._class(shares[1], int(shares[1] >= self._threshold), shares, flagged)
+        decided = shares.index(max(shares))
         return self._class(shares[decided], decided, shares, flagged)
 
     def _amount(self, predicted: float, flagged: bool) -> dict[str, Any]:
@@ -127,6 +129,7 @@ class RowScorer:
                 "than the model was made with; install the version on the model card or train again."
             )
             raise PredictFailed(message, rows=len(off))
+        self._verify_link(recorded)
         try:
             self._forest = FlatForest(self._bundle.booster)
         except (BundleInvalid, KeyError, ValueError) as error:
@@ -141,7 +144,22 @@ class RowScorer:
                 f"booster {recorded[off[0]].tolist()}"
             )
             self._forest = None
-        self._link(np.ascontiguousarray(single[:1] if single.shape[1] > 1 else single[0]))  # compiles it now
+
+    def _verify_link(self, recorded: npt.NDArray[np.float32]) -> None:
+        """Compare the scores of all golden rows at once with those of each alone, bit by bit; compiles the link, too.
+
+        They differ only where a vector library (Intel's SVML) computes the loop in blocks and rounds its own way.
+        """
+        margins = recorded if recorded.shape[1] > 1 else recorded[:, 0].copy()
+        together = self._link(margins)
+        alone = np.concatenate([self._link(margins[place : place + 1]) for place in range(len(margins))])
+        off = _differing(together.reshape(len(recorded), -1), alone.reshape(len(recorded), -1))
+        if len(off):
+            message = (
+                f"The link of {self._bundle.card.objective} gives other bits for many rows than for one ({len(off)} of "
+                f"{len(recorded)} golden rows); set NUMBA_DISABLE_INTEL_SVML=1 in the environment and start again."
+            )
+            raise PredictFailed(message, rows=len(off))
 
 
 def _differing(left: npt.NDArray[np.float32], right: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

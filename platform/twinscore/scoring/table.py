@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from twinscore.scoring.link import link_of
 
@@ -66,9 +67,7 @@ def score(
     scores = link_of(bundle.card.objective)(margins_of(table, bundle, threads=threads)).astype(np.float64)
     columns = _amounts(scores, bundle) if bundle.card.task == "regression" else _classes(scores, bundle)
     if flagged is not None and flagged.any():
-        columns["review_reason"] = pa.array(
-            np.where(flagged, WARNED, np.array(columns["review_reason"].to_pylist(), dtype=object))
-        )
+        columns["review_reason"] = pc.if_else(pa.array(flagged), WARNED, columns["review_reason"])
     columns["review"] = columns["review_reason"].is_valid()
     return pa.table([columns[field.name] for field in SCORE_SCHEMA], schema=SCORE_SCHEMA)
 
@@ -115,12 +114,11 @@ def _classes(scores: Float64, bundle: Bundle) -> dict[str, pa.Array]:
     card = bundle.card
     n_rows = len(scores)
     labels = pa.array(card.classes, pa.string())
-    if scores.ndim == 1:
-        shares = np.column_stack([1.0 - scores, scores])
-        decided = (scores >= card.threshold).astype(np.int64)
-        shown = scores
+    shares = scores if scores.ndim == 2 else np.column_stack([1.0 - scores, scores])
+    if len(card.classes) == 2:
+        shown = shares[:, 1]
+        decided = (shown >= card.threshold).astype(np.int64)
     else:
-        shares = scores
         decided = np.argmax(shares, axis=1)
         shown = shares[np.arange(n_rows), decided] if n_rows else np.empty(0)
     reason: pa.Array = pa.nulls(n_rows, pa.string())
