@@ -69,7 +69,7 @@ def serve_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
+    _start_ray(folder)
     try:
         yield Settings(home=tmp_path_factory.mktemp("home"), serve_port=port, max_body_bytes=1024 * 1024)
     finally:
@@ -90,6 +90,21 @@ def members(serve_settings: Settings, binary: Trained, tmp_path_factory: pytest.
         store.register("members", bundle.folder, metrics={}, params={}, tags=tags)
     store.set_alias("members", "champion", "1")
     return binary
+
+
+def _start_ray(folder: str, attempts: int = 3) -> None:
+    """Start a Ray; its raylet has 30 s to come up, a constant of Ray that a busy machine may miss."""
+    import ray
+
+    for attempt in range(1, attempts + 1):
+        try:
+            ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
+        except Exception as error:
+            if attempt == attempts or "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+        else:
+            return
 
 
 def _train(factory: pytest.TempPathFactory, task: Any) -> Trained:
