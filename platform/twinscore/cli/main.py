@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from importlib import import_module
@@ -76,7 +77,9 @@ def _options(
     ] = False,
 ) -> None:
     if not debug and not sys.warnoptions:
-        warnings.simplefilter("ignore")  # foreign packages speak to their own authors
+        # Foreign packages speak to their own authors; errors still come through.
+        warnings.simplefilter("ignore")
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 
 def _register() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,8 @@ def run_score_job(dashboard: str, *, output: str, on_progress: Callable[[dict[st
     """
     from ray.job_submission import JobStatus, JobSubmissionClient
 
+    logging.getLogger("ray.dashboard").setLevel(logging.WARNING)
+    logging.getLogger("ray._private.runtime_env").setLevel(logging.WARNING)
     client = JobSubmissionClient(dashboard)
     job = client.submit_job(
         entrypoint=f"python score_batch.py --spec specs/loans.yaml --set output={output}",

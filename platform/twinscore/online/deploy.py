@@ -5,6 +5,7 @@ The registry is asked here, once. What a replica gets is a folder in the bundle 
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeS
 
     from twinscore.wiring import load_version
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # its news is for the log of the stack
     spec = spec or ServeSpec(model=ref, replicas=replicas)
     found, bundle = load_version(settings, ref)
     application = build_application(
