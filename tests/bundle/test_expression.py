@@ -97,3 +97,18 @@ def test_unknown_function_offers_the_nearest() -> None:
 def test_survives_pickling() -> None:
     """An expression crosses processes."""
     assert pickle.loads(pickle.dumps(parse("a + 1"))).evaluate({"a": pa.array([1.0])}).to_pylist() == [2.0]
+
+
+@pytest.mark.parametrize("text", ["is_null(a)", "coalesce(a, 7)", "a > 0", "where(a > 0, 1, 2)", "max(a, 1)"])
+def test_nan_is_missing(text: str) -> None:
+    """A table may hold NaN where JSON has null; both give the same feature."""
+    nan, null = pa.array([math.nan, 1.0]), pa.array([None, 1.0], pa.float64())
+
+    assert values(text, a=nan) == values(text, a=null)
+    assert values(text, a=nan[:1]) == values(text, a=null[:1]) == values(text, a=nan)[:1]
+
+
+def test_a_number_too_large_is_refused() -> None:
+    """A constant that no float64 holds is answered, not raised through."""
+    with pytest.raises(ExpressionInvalid, match="too large"):
+        parse("a + 1" + "0" * 400)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from twinscore.bundle.files import DIGESTS, FILES, MARGIN, read_bundle
+from twinscore.bundle.files import DIGESTS, FILES, MARGIN, read_bundle, write_bundle
 from twinscore.errors import BundleInvalid
 from twinscore.testing.models import make_bundle
 
@@ -83,3 +84,20 @@ def test_written_once(made: Path) -> None:
     """An existing folder is never written over."""
     with pytest.raises(BundleInvalid, match="exists already"):
         make_bundle(made, rows=400, trees=5)
+
+
+def test_a_card_that_does_not_fit_is_refused(made: Path, tmp_path: Path) -> None:
+    """Objective, classes and positive class must be the booster's."""
+    bundle = read_bundle(made)
+    parts = {
+        "booster": bundle.booster,
+        "spec": bundle.spec,
+        "contract": bundle.contract,
+        "profile": bundle.profile,
+        "calibration": bundle.calibration,
+        "shap_base": bundle.shap_base,
+        "golden": bundle.golden,
+    }
+    for change in ({"objective": "reg:squarederror"}, {"classes": ("a", "b", "c")}, {"positive": "no"}):
+        with pytest.raises(BundleInvalid, match="card of"):
+            write_bundle(tmp_path / "misfit", card=replace(bundle.card, **change), **parts)  # type: ignore[arg-type]
