@@ -6,8 +6,11 @@ Parquet to Parquet inside one call, so the object store stays empty and a shard 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ import ray
 
 from twinscore import errors
 from twinscore.batch.plan import Shard
+from twinscore.batch.session import ray_session
 from twinscore.batch.shard import ShardJob, ShardResult, score_shard
 from twinscore.errors import BundleInvalid, PredictFailed, TwinscoreError
 
@@ -26,8 +30,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twinscore.bundle.files import Bundle
+    from twinscore.settings import Settings
 
-__all__ = ["ScoreShard", "drive", "free_cores"]
+__all__ = ["Pool", "ScoreShard", "drive", "free_cores", "ray_workers"]
+
+Pool = Callable[["Sequence[Shard]", "Mapping[int, NDArray[np.int64]]", "Bundle", ShardJob], "Iterator[ShardResult]"]
+"""Scores shards somewhere: the shards, the positions of rows with a repeated key by shard, the bundle and the job."""
+
+
+@contextlib.contextmanager
+def ray_workers(settings: Settings) -> Iterator[Pool]:
+    """Have a pool of Ray actors, one per free core, as long as the context lasts."""
+    with ray_session(settings):
+        yield partial(drive, actors=free_cores())
 
 
 class ScoreShard:
@@ -64,7 +79,9 @@ class ScoreShard:
         # Loaded at the first call: an error in an actor's constructor reaches the driver as "actor died".
         if self._bundle is None:
             from twinscore.bundle.files import read_bundle
+            from twinscore.bundle.lean import import_xgboost_lean
 
+            import_xgboost_lean()
             self._bundle = read_bundle(self._folder)
             if self._bundle.digest != self._digest:
                 message = f"The bundle at {self._folder} changed: it is no longer {self._digest[:12]}..."

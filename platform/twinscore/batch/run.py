@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from twinscore.batch.drive import drive, free_cores
+from twinscore.batch.drive import Pool, ray_workers
 from twinscore.batch.fingerprint import FORMAT, fingerprint
 from twinscore.batch.keys import duplicate_rows, key_rule
 from twinscore.batch.plan import plan_shards
 from twinscore.batch.progress import Reporter
 from twinscore.batch.read import CommittedRun
 from twinscore.batch.report import RunReport, refusal
-from twinscore.batch.session import ray_session
 from twinscore.batch.shard import ShardJob
 from twinscore.batch.snapshot import find_files, read_footer, take_snapshot
 from twinscore.batch.staging import Staging, committed_run
@@ -29,7 +28,8 @@ from twinscore.errors import PredictFailed, SchemaMismatch, SettingsInvalid, Sto
 from twinscore.wiring import load_version
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from twinscore.batch.progress import ProgressCallback
     from twinscore.batch.shard import ShardResult
@@ -66,6 +66,7 @@ def run_version(
     *,
     reporter: Reporter | None = None,
     clock: Clock | None = None,
+    workers: Callable[[Settings], AbstractContextManager[Pool]] = ray_workers,
 ) -> RunReport:
     """Score Parquet in bulk with one version; the run becomes visible whole, once, or not at all.
 
@@ -114,9 +115,9 @@ def run_version(
         reporter.step("start", snapshot.rows, f"{len(snapshot.files)} files, {len(shards)} shards")
         job = ShardJob(str(staging.folder), tuple((item.name, type_name(item.type)) for item in key), constants)
         results: list[ShardResult] = []
-        with ray_session(settings):
+        with workers(settings) as score:
             reporter.step("score", snapshot.rows)
-            for result in drive(shards, duplicates, bundle, job, actors=free_cores()):
+            for result in score(shards, duplicates, bundle, job):
                 results.append(result)
                 reporter.advance(
                     sum(one.rows_in for one in results), snapshot.rows, sum(one.rows_quarantined for one in results)
