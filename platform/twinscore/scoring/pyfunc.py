@@ -54,6 +54,9 @@ class ScoringModel:
         reasons = np.full(table.num_rows, None, dtype=object)
         reasons[broken["row"].to_numpy()] = pc.binary_join(broken["rule_list"], "; ").to_numpy(zero_copy_only=False)
         frame: pd.DataFrame = whole.append_column(REFUSED, pa.array(reasons, pa.string())).to_pandas()
+        for name in frame.columns[frame.isna().any()]:
+            # None becomes null where MLflow's server writes JSON; NaN would become a word that JSON does not have.
+            frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
         return frame
 
     def _conform(self, model_input: Any) -> pa.Table:
