@@ -199,9 +199,11 @@ def test_limits_are_refused_as_too_large(binary: Trained) -> None:
 
     rows = read(ask(endpoint, {"instances": binary.rows[:11]}))
     size = read(ask(endpoint, b" " * 200_001))
+    flood = read(ask(endpoint, {f"u{number}": 1 for number in range(10_100)}))
     text = read(ask(endpoint, {**binary.rows[0], "plan": "x" * 10_001}))
 
     assert (rows["code"], rows["max_rows"]) == ("too_large", 10)
+    assert (flood["code"], flood["extra_members"] > 10_000) == ("too_large", True)
     assert (size["code"], size["max_body_bytes"]) == ("too_large", 200_000)
     assert (text["code"], text["path"]) == ("too_large", "/plan")
 
@@ -242,6 +244,7 @@ def test_an_unforeseen_failure_tells_the_caller_nothing(binary: Trained) -> None
     assert (answer.status, read(answer)["code"], read(answer)["request_id"]) == (503, "predict_failed", "r-1")
     assert b"NoneType" not in answer.body
     assert [(entry["event"], entry["request_id"]) for entry in logs] == [("predict_failed", "r-1")]
+    assert str(binary.rows[0]["row_id"]) not in logs[0]["trace"]
 
 
 CELLS = (

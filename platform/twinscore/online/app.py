@@ -12,6 +12,7 @@ Bare ASGI and no framework, because a framework's routing and request objects co
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,7 @@ class PredictApp:
         except (RequestTooLarge, ModelNotReady) as error:
             return refusal(error, request_id)
         except Exception:  # noqa: BLE001 - the promise is an answer to every request
-            _log.exception("answer_failed", request_id=request_id, model=self.model)
+            _log.error("answer_failed", request_id=request_id, model=self.model, trace=traceback.format_exc())
             return internal_problem(request_id)
 
     async def _predict(self, headers: dict[bytes, bytes], receive: Receive, request_id: str) -> Answer | None:

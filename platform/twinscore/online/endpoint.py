@@ -6,6 +6,7 @@ that a caller can send raises out of it.
 
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,7 +113,13 @@ class Endpoint:
             request_id: goes into the answer and the log.
         """
         try:
-            instances, at = read_rows(body, content_type, self.limits, has_instances_column=self._has_instances_column)
+            instances, at = read_rows(
+                body,
+                content_type,
+                self.limits,
+                n_columns=len(self._contract.columns),
+                has_instances_column=self._has_instances_column,
+            )
             return self._answer_rows(instances, at, request_id)
         except (RequestError, ModelNotReady) as error:
             return refusal(error, request_id)
@@ -120,7 +127,13 @@ class Endpoint:
             return contract_problem(broken.faults, broken.n_faults, broken.n_rows, request_id)
         except Exception:  # noqa: BLE001 - the promise is an answer to every request
             # Not reachable by any input we know of; the caller learns the id, the log the cause.
-            _log.exception("predict_failed", request_id=request_id, model=self.model, version=self.version)
+            _log.error(
+                "predict_failed",
+                request_id=request_id,
+                model=self.model,
+                version=self.version,
+                trace=traceback.format_exc(),  # plain: a pretty one prints local variables, and so the payload
+            )
             return internal_problem(request_id)
 
     def _answer_rows(self, instances: Sequence[object], at: str, request_id: str) -> Answer:

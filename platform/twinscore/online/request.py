@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "RowsRefusedError", "body_too_large", "read_rows"]
 
 _JSON = re.compile(r'application/json(?:\s*;\s*charset\s*=\s*"?utf-8"?)?', re.IGNORECASE)
+_EXTRA_MEMBERS = 10_000
 _TOP = ""
 _INSTANCES = "/instances"
 
@@ -46,7 +47,12 @@ class RowsRefusedError(Exception):
 
 
 def read_rows(
-    body: bytes, content_type: str | None, limits: Limits, *, has_instances_column: bool = False
+    body: bytes,
+    content_type: str | None,
+    limits: Limits,
+    *,
+    n_columns: int,
+    has_instances_column: bool = False,
 ) -> tuple[Sequence[object], str]:
     """Return the JSON values of the rows and the JSON pointer that they stand under.
 
@@ -54,6 +60,7 @@ def read_rows(
         body: one flat row, or `{"instances": [row, ..]}`.
         content_type: what the caller says the body is.
         limits: bytes and rows that are read.
+        n_columns: columns of a row; requests with far more members are refused before each is looked at.
         has_instances_column: a column is called `instances`; a flat row may then hold it, but never as an array.
 
     Raises:
@@ -75,9 +82,12 @@ def read_rows(
         raise _wrong_shape(_TOP, "type", expected, value)
     rows = value.get("instances")
     if isinstance(rows, list):
-        return _listed(rows, value, limits), _INSTANCES
+        listed = _listed(rows, value, limits)
+        _refuse_flood(listed, n_columns)
+        return listed, _INSTANCES
     if "instances" in value and not has_instances_column:
         raise _wrong_shape(_INSTANCES, "type", "an array of rows", rows)
+    _refuse_flood([value], n_columns)
     return [value], _TOP
 
 
@@ -97,6 +107,14 @@ def _listed(rows: list[object], body: dict[str, object], limits: Limits) -> list
         message = f"The request has {len(rows)} rows; at most {limits.max_rows} are read at a time."
         raise RequestTooLarge(message, rows=len(rows), max_rows=limits.max_rows)
     return rows
+
+
+def _refuse_flood(rows: Sequence[object], n_columns: int) -> None:
+    """Refuse a request that could only be answered by listing a great many unknown members."""
+    n_extra = sum([len(row) for row in rows if isinstance(row, dict)]) - n_columns * len(rows)
+    if n_extra > _EXTRA_MEMBERS:
+        message = f"The rows have {n_extra} members more than the contract has columns; send its columns only."
+        raise RequestTooLarge(message, extra_members=n_extra)
 
 
 def _wrong_shape(path: str, rule: str, expected: str, value: object) -> RowsRefusedError:

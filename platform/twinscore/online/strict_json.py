@@ -15,10 +15,10 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from twinscore.errors import RequestMalformed, RequestTooLarge
 
@@ -38,7 +38,9 @@ _KEY_END = re.compile(rb'"[ \t\n\r]*:')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BRACKETS = b"[]{}"
 _NOT_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
-_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_STEP = np.zeros(256, dtype=np.int8)
+_STEP[[ord("["), ord("{")]] = 1
+_STEP[[ord("]"), ord("}")]] = -1
 _WHITESPACE = b" \t\n\r"
 _fast = msgspec.json.Decoder().decode
 
@@ -161,7 +163,8 @@ def _scan(body: bytes) -> bool:
     pieces = body.split(b'"')
     if deep:
         brackets = b"".join(pieces[0::2]).translate(None, _NOT_BRACKETS)
-        if max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > MAX_DEPTH:
+        steps = _STEP[np.frombuffer(brackets, dtype=np.uint8)]
+        if len(steps) > MAX_DEPTH and int(np.cumsum(steps, dtype=np.int32).max()) > MAX_DEPTH:
             message = f"The body is nested deeper than {MAX_DEPTH} levels; a row is a flat object."
             raise RequestMalformed(message, max_depth=MAX_DEPTH)
     return long and max(map(len, pieces[1::2]), default=0) > MAX_TEXT_CHARS
