@@ -49,9 +49,9 @@ def run_score_job(dashboard: str, *, output: str, on_progress: Callable[[dict[st
     """
     from ray.job_submission import JobStatus, JobSubmissionClient
 
-    logging.getLogger("ray.dashboard").setLevel(logging.WARNING)
-    logging.getLogger("ray._private.runtime_env").setLevel(logging.WARNING)
     client = JobSubmissionClient(dashboard)
+    for name in ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # the client sets these to INFO itself
     job = client.submit_job(
         entrypoint=f"python score_batch.py --spec specs/loans.yaml --set output={output}",
         runtime_env={"working_dir": str(jobs_folder())},
