@@ -18,7 +18,7 @@ from twinscore.settings import Settings
 from twinscore.training.train import TrainedVersion
 from twinscore.wiring import load_version
 
-_PATIENCE_S = 120
+_PATIENCE_S = 200
 
 
 def test_mlflow_serves_a_version(

@@ -111,6 +111,7 @@ def read_foreign(folder: Path, *, ref: str) -> Foreign:
         raise _refusal(ref, f"its objective {objective!r} is not one we can score: {', '.join(sorted(_OBJECTIVES))}")
     if int(config["learner_model_param"]["num_target"]) > 1:
         raise _refusal(ref, "it predicts more than one target")
+    categories = _categories(booster)  # a slice of a booster forgets them
     best = booster.attributes().get("best_iteration")
     if best is not None and flavor.get("model_class") in _SKLEARN:
         names, types = booster.feature_names, booster.feature_types
@@ -122,7 +123,7 @@ def read_foreign(folder: Path, *, ref: str) -> Foreign:
         objective=objective,
         n_classes=2 if objective == "binary:logistic" else n_classes,
         names=tuple(booster.feature_names) if booster.feature_names else None,
-        categories=_categories(booster),
+        categories=categories,
     )
 
 
