@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -58,7 +57,7 @@ def test_input_that_changes_meanwhile(bundle: Bundle, data: Path, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("constants", "folder", "kind"),
-    [({"model": 3.5}, None, PredictFailed), ({"model": "m"}, "nowhere", BundleInvalid)],
+    [({"model": ["no text"]}, None, PredictFailed), ({"model": "m"}, "nowhere", BundleInvalid)],
 )
 def test_errors_of_workers_are_ours(
     bundle: Bundle, data: Path, tmp_path: Path, constants: dict[str, object], folder: str | None, kind: type[Exception]
@@ -69,7 +68,7 @@ def test_errors_of_workers_are_ours(
     used = bundle if folder is None else replace(bundle, folder=tmp_path / folder)
 
     with pytest.raises(kind) as caught:
-        list(drive(shards, {0: np.array([1])}, used, job, actors=1))
+        list(drive(shards, {}, used, job, actors=1))
 
     assert "Traceback" not in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1

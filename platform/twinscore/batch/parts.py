@@ -6,6 +6,7 @@ reader sees plain text.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from dataclasses import asdict, dataclass
@@ -83,7 +84,10 @@ class PartWriter:
 
     def abandon(self) -> None:
         """Let go of the file; it stays as it is, unfinished."""
+        # The writer must be closed, else it closes itself when collected; what it writes then is dropped.
         self._sink.close()
+        with contextlib.suppress(pa.ArrowException, OSError):
+            self._writer.close()
 
     def _failed(self, error: OSError) -> StoreUnavailable:
         message = f"The file {self._path} cannot be written: {error.strerror or error}. Nothing became visible."
@@ -98,9 +102,12 @@ class _Digested:
         self._hash = hashlib.sha256()
         self.size = 0
         self.closed = False
+        self.dropped = False
 
     def write(self, data: Any) -> int:
         view = memoryview(data)
+        if self.dropped:
+            return view.nbytes
         self._hash.update(view)
         self._file.write(view)
         self.size += view.nbytes
@@ -128,7 +135,7 @@ class _Digested:
 
     def close(self) -> None:
         self._file.close()
-        self.closed = True
+        self.dropped = True
 
     @property
     def digest(self) -> str:

@@ -41,7 +41,9 @@ def committed_run(target: Path) -> dict[str, Any] | None:
         present = sorted(path.name for path in target.iterdir())
     except FileNotFoundError:
         return None
-    except NotADirectoryError:
+    except NotADirectoryError as error:
+        if not target.is_file():
+            raise _unavailable(target, error) from error
         message = f"The output {target} is a file; a run becomes a folder. Choose another output."
         raise StoreConflict(message, output=str(target)) from None
     except OSError as error:

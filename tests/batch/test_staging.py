@@ -1,0 +1,154 @@
+"""How a run becomes visible: once, whole, and never over something else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from twinscore.batch.staging import Staging, committed_run
+from twinscore.errors import StoreConflict, StoreUnavailable
+
+from .conftest import everything_below
+
+
+def fill(staging: Staging, name: str = "part-00000.parquet") -> None:
+    (staging.folder / name).write_text(staging.run_id)
+
+
+def manifest(run_id: str) -> dict[str, object]:
+    return {"run_id": run_id, "files": []}
+
+
+def test_nothing_is_seen_before_the_commit(tmp_path: Path) -> None:
+    """The target appears with the manifest in it, and what was hidden is gone."""
+    with Staging(tmp_path / "out", "a1") as staging:
+        fill(staging)
+        before = committed_run(tmp_path / "out"), (tmp_path / "out").exists()
+        staging.commit(manifest("a1"))
+
+    assert (None, False) == before
+    assert committed_run(tmp_path / "out") == manifest("a1")
+    assert everything_below(tmp_path) == {"out", "out/_manifest.json", "out/part-00000.parquet"}
+
+
+def test_an_error_leaves_nothing(tmp_path: Path) -> None:
+    """When the writer fails, neither staging nor lock stays."""
+
+    def fail() -> None:
+        with Staging(tmp_path / "deep" / "out", "a1") as staging:
+            fill(staging)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+
+    assert everything_below(tmp_path) == {"deep"}
+
+
+def test_the_second_of_two_runs_is_superseded(tmp_path: Path) -> None:
+    """Two runs for one target: the first to commit stays, the other is told by name and leaves nothing."""
+    with Staging(tmp_path / "out", "a1") as first, Staging(tmp_path / "out", "b2") as second:
+        fill(first)
+        fill(second)
+        first.commit(manifest("a1"))
+        with pytest.raises(StoreConflict, match="Run b2 is superseded by run a1"):
+            second.commit(manifest("b2"))
+
+    assert (tmp_path / "out" / "part-00000.parquet").read_text() == "a1"
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+
+
+def test_fifty_races_have_one_winner_each(tmp_path: Path) -> None:
+    """However two runs interleave, one commits and the other is refused."""
+    for race in range(50):
+        target = tmp_path / str(race)
+        outcomes: list[str] = []
+        barrier = threading.Barrier(2)
+
+        def contend(
+            run_id: str, target: Path = target, outcomes: list[str] = outcomes, barrier: threading.Barrier = barrier
+        ) -> None:
+            with Staging(target, run_id) as staging:
+                fill(staging)
+                barrier.wait()
+                try:
+                    staging.commit(manifest(run_id))
+                    outcomes.append(run_id)
+                except StoreConflict:
+                    outcomes.append("superseded")
+
+        threads = [threading.Thread(target=contend, args=(run_id,)) for run_id in ("a1", "b2")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        winner = (target / "part-00000.parquet").read_text()
+        assert sorted(["superseded", winner]) == sorted(outcomes)
+
+
+def test_the_same_run_is_written_by_one_process(tmp_path: Path) -> None:
+    """While a process holds the run, another is refused with its number, and the first is not disturbed."""
+    holder = (
+        "import sys, pathlib; from twinscore.batch.staging import Staging\n"
+        "with Staging(pathlib.Path(sys.argv[1]), 'a1') as staging:\n"
+        "    print('held', flush=True); sys.stdin.readline()\n"
+        "    staging.commit({'run_id': 'a1', 'files': []})\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holder, str(tmp_path / "out")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(StoreConflict, match=f"by process {process.pid} right now"), Staging(tmp_path / "out", "a1"):
+            pass
+        process.stdin.write("\n")
+        process.stdin.close()
+        assert process.wait() == 0
+
+    assert committed_run(tmp_path / "out") == manifest("a1")
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+
+
+def test_refusal_keeps_the_quarantine_only(tmp_path: Path) -> None:
+    """What was refused is kept beside the target, with the report; an older refusal of the same run makes way."""
+    for _ in range(2):
+        with Staging(tmp_path / "out", "a1") as staging:
+            fill(staging)
+            fill(staging, "_quarantine/part-00000.parquet")
+            place = staging.refuse(manifest("a1"))
+
+    assert place == tmp_path / "out.refused-a1"
+    assert everything_below(place) == {"_manifest.json", "_quarantine", "_quarantine/part-00000.parquet"}
+    assert {path.name for path in tmp_path.iterdir()} == {"out.refused-a1"}
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "not json"])
+def test_a_broken_manifest_is_no_run(tmp_path: Path, content: str) -> None:
+    """A manifest that says nothing is refused, not overwritten."""
+    (tmp_path / "_manifest.json").write_text(content)
+
+    with pytest.raises(StoreConflict, match="cannot be read"):
+        committed_run(tmp_path)
+
+
+def test_a_file_in_the_place_of_the_output(tmp_path: Path) -> None:
+    """A run becomes a folder; a file there is somebody's."""
+    (tmp_path / "out").write_text("x")
+
+    with pytest.raises(StoreConflict, match="is a file"):
+        committed_run(tmp_path / "out")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_rights_is_named(tmp_path: Path) -> None:
+    """A place that may not be written is named before anything is scored."""
+    tmp_path.chmod(0o500)
+
+    with pytest.raises(StoreUnavailable, match="cannot be written"), Staging(tmp_path / "out", "a1"):
+        pass
