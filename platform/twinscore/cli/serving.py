@@ -34,8 +34,8 @@ def serve_command(
     options = load_serve_spec(spec) if spec is not None else ServeSpec(model=model, replicas=replicas)
     settings = load_settings()
     with console.status(f"Starting {escape(options.model)} ..."):
-        connect(settings)
-        url = serve_model(settings, model or options.model, spec=options)
+        with connect(settings, need_stack=True):
+            url = serve_model(settings, model or options.model, spec=options)
         with PredictClient(url) as client:
             facts = client.version()
             example = json.dumps(client.example()).replace("'", "\\u0027")  # safe inside the single quotes below

@@ -110,8 +110,8 @@ class Predictions(msgspec.Struct, frozen=True):
     request_id: str
     model: str
     version: str
+    arm: str
     predictions: list[Prediction]
-    arm: str = "live"
 
 
 _SHOWN_CHARS = 200  # of a path: the keys of a row are the caller's text, and a payload is never sent back

@@ -135,7 +135,7 @@ class PredictClient:
         if response.status_code in {404, 503}:
             model = self.url.rsplit("/", 1)[-1]
             message = (
-                f"{self.url} answered {response.status_code}: {facts.get('detail', 'nothing is served there')}"
+                f"{self.url} answered {response.status_code}: {facts.get('detail', 'nothing is served there.')}"
                 f" Serve the model with `twinscore serve --model {model}`."
             )
             raise ModelNotReady(message, url=self.url, status=response.status_code)

@@ -142,7 +142,7 @@ class Endpoint:
             predictions = self._row_by_row(rows, broken, at)
         else:
             predictions = self._as_table(rows, at)
-        return as_json(Predictions(request_id, self.model, self.version, predictions), request_id)
+        return as_json(Predictions(request_id, self.model, self.version, "live", predictions), request_id)
 
     def _row_by_row(self, rows: Sequence[Mapping[str, Any]], broken: list[Fault], at: str) -> list[Prediction]:
         """Check and score each row by itself; with faults from decoding, only check the rest to list all faults."""
