@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -102,13 +103,21 @@ def test_stack_elsewhere_is_not_doubled(settings: Settings, name: str, value: st
 
 
 @pytest.mark.cluster
-def test_component_that_does_not_start_takes_the_rest_with_it(settings: Settings) -> None:
-    """A database that cannot be opened stops MLflow: its log is quoted, and Ray does not stay behind."""
-    (settings.registry_folder / "mlflow.db").mkdir(parents=True)
+def test_component_that_ends_while_starting_takes_the_rest_with_it(settings: Settings) -> None:
+    """When MLflow ends early, its log is named, nothing of Ray stays behind, and no half stack is recorded."""
 
+    def end_mlflow() -> None:
+        wait_until(lambda: read_state(settings) is not None)
+        state = read_state(settings)
+        assert state is not None
+        os.kill(state.mlflow.pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=end_mlflow)
+    killer.start()
     with pytest.raises(StackError) as caught:
         up(settings)
+    killer.join()
 
-    assert "The mlflow component stopped with exit code 1" in caught.value.message
-    assert "unable to open database file" in caught.value.message
-    assert status(settings).condition == "down"
+    assert "The mlflow component stopped with exit code -9 while starting" in caught.value.message
+    assert str(settings.home / "logs" / "mlflow.log") in caught.value.message
+    assert status(settings) == StackStatus("down", (), None)

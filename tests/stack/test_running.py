@@ -90,8 +90,10 @@ def test_ingress_answers_before_the_first_model(running: StackState) -> None:
 
 def test_mlflow_refuses_other_names_of_itself(running: StackState) -> None:
     """A page that resolves its own name to 127.0.0.1 gets nothing out of MLflow."""
-    assert get(running.mlflow.url, "/api/2.0/mlflow/experiments/get?experiment_id=0")[0] == 200
-    assert get(running.mlflow.url, "/version", {"Host": "evil.example"})[0] == 403
+    path = "/api/2.0/mlflow/experiments/get?experiment_id=0"
+
+    assert get(running.mlflow.url, path)[0] == 200
+    assert get(running.mlflow.url, path, {"Host": "evil.example"})[0] == 403
 
 
 def test_all_but_two_pages_listen_on_loopback(running: StackState) -> None:
@@ -158,4 +160,5 @@ def test_down_after_the_head_was_killed(tmp_path: Path) -> None:
     assert ended
     assert members(stack_id(settings.home), state.leaders) == []
     assert not Path(state.ray.temp_dir).exists()
+    assert list((settings.home / "logs" / "ray-session").glob("gcs_server*"))
     assert status(settings).condition == "down"

@@ -44,8 +44,7 @@ def test_unreadable_state_says_what_to_do(settings: Settings, text: str) -> None
 def test_second_one_waits_and_then_names_the_first(settings: Settings) -> None:
     """While one works on a home, another is told which process that is."""
     with locked(settings, patience_s=0), pytest.raises(StackError, match=f"process {os.getpid()}"):
-        with locked(settings, patience_s=0.3):
-            pass
+        locked(settings, patience_s=0.3).__enter__()
 
     with locked(settings, patience_s=0):
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
@@ -206,8 +207,19 @@ def _end_all(settings: Settings, state: StackState | None) -> None:
             "Look at them, then run `twinscore down` again."
         )
         raise StackError(message, pids=[process.pid for process in survivors])
+    _keep_logs(settings)
     shutil.rmtree(temp_folder(settings.home), ignore_errors=True)
     forget(settings)
+
+
+def _keep_logs(settings: Settings) -> None:
+    """Move Ray's own logs to the home: they lie with its sockets, and are most wanted after something went wrong."""
+    session = temp_folder(settings.home) / "r" / "session_latest" / "logs"
+    if session.is_dir():
+        kept = settings.home / "logs" / "ray-session"
+        shutil.rmtree(kept, ignore_errors=True)
+        with suppress(OSError, shutil.Error):
+            shutil.move(str(session.resolve()), kept)
 
 
 def _broken(settings: Settings, now: StackStatus) -> StackBroken:
