@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -73,6 +74,13 @@ class ScoreShard:
             answer: dict[str, Any] = {"result": score_shard(shard, self._loaded(), self._job, repeated).to_plain()}
         except TwinscoreError as error:
             answer = {"error": type(error).__name__, "message": error.message, "fields": _plain_fields(error)}
+        except Exception as error:  # noqa: BLE001 - raised, it would come back as text of Ray's
+            problem = (str(error) or "no message").splitlines()[0]
+            message = (
+                f"A worker failed in shard {shard.number}: {type(error).__name__}: {problem}. Nothing became visible."
+            )
+            facts = {"shard": shard.number, "traceback": traceback.format_exc()}
+            answer = {"error": "PredictFailed", "message": message, "fields": facts}
         return pa.table({"answer": [json.dumps(answer)]})
 
     def _loaded(self) -> Bundle:
