@@ -40,7 +40,9 @@ def down_command() -> None:
     settings = load_settings()
     with console.status("Stopping ..."):
         ran = down(settings, on_step=lambda text: console.print(text, highlight=False))
-    console.print("The stack is down." if ran else f"Nothing is running for {settings.home}.", highlight=False)
+    console.print(
+        "The stack is down." if ran else f"Nothing is running for {settings.home}.", highlight=False, soft_wrap=True
+    )
 
 
 def status_command(
@@ -67,7 +69,9 @@ def status_command(
 
     console = Console()
     if found.condition == "down":
-        console.print(f"Nothing is running for {settings.home}. `twinscore up` starts it.", highlight=False)
+        console.print(
+            f"Nothing is running for {settings.home}. `twinscore up` starts it.", highlight=False, soft_wrap=True
+        )
         raise typer.Exit(EXIT_DOWN)
     table = Table("component", "process", "address", "health")
     for part in found.components:
@@ -77,7 +81,11 @@ def status_command(
         console.print(table)
     if found.condition == "broken":
         what = "" if found.components else f"Processes of a stack of {settings.home} run, but its state file is gone. "
-        console.print(f"[red]{what}The stack is half up.[/] `twinscore down` ends what is left of it.", highlight=False)
+        console.print(
+            f"[red]{what}The stack is half up.[/] `twinscore down` ends what is left of it.",
+            highlight=False,
+            soft_wrap=True,
+        )
     raise typer.Exit(_EXITS[found.condition])
 
 
