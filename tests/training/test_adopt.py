@@ -39,10 +39,15 @@ def log(settings: Settings, name: str, model: Any, change: Callable[[Path], None
     """Log a model as MLflow users do and return its reference."""
     model_store(settings)
     client = MlflowClient(settings.embedded_registry_uri, settings.embedded_registry_uri)
-    if client.get_experiment_by_name(name) is None:
-        client.create_experiment(name, artifact_location=str(settings.registry_folder / "artifacts" / name))
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        experiment = client.create_experiment(
+            name, artifact_location=str(settings.registry_folder / "artifacts" / name)
+        )
         client.create_registered_model(name)
-    run = client.create_run(client.get_experiment_by_name(name).experiment_id)
+    else:
+        experiment = found.experiment_id
+    run = client.create_run(experiment)
     folder = Path(settings.home, "logged", run.info.run_id)
     folder.parent.mkdir(exist_ok=True)
     mlflow.xgboost.save_model(model, str(folder), model_format="ubj", pip_requirements=["xgboost"])
