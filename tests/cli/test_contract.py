@@ -80,7 +80,7 @@ def test_broken_rows_are_counted_and_shown(tmp_path: Path, contract: Path) -> No
     """Over several files: each rule with its count, at most five examples with file and row, exit code 1."""
     folder = tmp_path / "parts"
     folder.mkdir()
-    ages: list[object] = [9_999] * 7 + [30] * 33
+    ages: list[object] = [*[9_999] * 7, *[30] * 33]
     pq.write_table(table(age=ages), folder / "a.parquet")
     pq.write_table(table(id=list(range(100, 140)), city=["Atlantis"] + ["Rome"] * 39), folder / "b.parquet")
 
