@@ -124,9 +124,14 @@ def _write_book(settings: Settings, rows: int, say: Say) -> Path:
 
 
 def _train_two(settings: Settings, say: Say) -> tuple[TrainedVersion, TrainedVersion]:
+    import pyarrow.parquet as pq
+
     from twinscore.training.train import train
 
-    book = loan_book(LoanBook(TRAINING_ROWS, seed=1)).drop_columns(["outcome_at"])
+    book = loan_book(LoanBook(TRAINING_ROWS, seed=1))
+    # Kept for jobs/train_model.py, whose spec reads it.
+    pq.write_table(book, settings.lake / "data" / f"{MODEL}_history.parquet")
+    book = book.drop_columns(["outcome_at"])
     trained = []
     for params, alias in ((FIRST_PARAMS, None), (SECOND_PARAMS, "champion")):
         say(f"Training a version of {MODEL} on {TRAINING_ROWS:,} loans with known outcomes")
