@@ -14,7 +14,7 @@ from twinscore.bundle.files import MARGIN
 from twinscore.clock import FixedClock
 from twinscore.contract.document import load_contract
 from twinscore.contract.model import Contract, Expectation
-from twinscore.errors import BundleInvalid, ContractBroken, ContractInvalid, InputError, TwinscoreError
+from twinscore.errors import BundleInvalid, ContractBroken, ContractInvalid, InputError, SchemaMismatch, TwinscoreError
 from twinscore.scoring.table import check_and_score
 from twinscore.settings import Settings
 from twinscore.testing.models import make_rows
@@ -151,6 +151,7 @@ def test_a_run_level_rule_stops_the_training(settings: Settings, tmp_path: Path)
         ({"key": "city"}, InputError, "is null in"),
         ({"key": "plan"}, InputError, r"\(plan\) is not unique"),
         ({"label": "income", "task": "classification"}, InputError, "holds fractions"),
+        ({"data": ROWS.append_column("list", pa.array([[1]] * 800))}, SchemaMismatch, "--drop list"),
         ({"model": "a/b"}, TwinscoreError, "does not name a model"),
         ({"data": ROWS.slice(0, 150)}, InputError, "at least 200"),
     ],

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from twinscore.bundle.expression import parse
 from twinscore.bundle.features import infer_features
 from twinscore.contract.compile import compile_contract
+from twinscore.contract.conform import canonical_type
 from twinscore.contract.infer import infer_contract
-from twinscore.errors import InputEmpty, InputError
+from twinscore.errors import InputEmpty, InputError, SchemaMismatch
 from twinscore.training.contract_file import accepted_rows, given_contract, keep_contract
 from twinscore.training.outcome import read_outcome
 from twinscore.training.split import split_by_key, split_by_time
@@ -110,6 +111,14 @@ def contract_for(
         for name in data.table.column_names
         if name != columns.label and (name not in columns.drop or name in read or name in columns.groups)
     ]
+    for name in kept:
+        found = data.table.schema.field(name).type
+        if canonical_type(found) is None:
+            message = (
+                f"The column {name!r} of {data.source} has type {found}, which rows of a request could not hold; leave "
+                f"it out with --drop {name}, or write it as a number, text, true/false, date or timestamp."
+            )
+            raise SchemaMismatch(message, column=name, type=str(found))
     if contract is not None:
         return compile_contract(given_contract(contract, key=columns.key, needed=kept)), contract
     features = [name for name in kept if name not in columns.drop or name in read]
