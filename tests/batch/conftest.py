@@ -15,11 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
+from twinscore.batch.checkpoint import KEYS, SHARDS
 from twinscore.batch.drive import Pool
+from twinscore.batch.parts import QUARANTINE
 from twinscore.batch.plan import Shard
 from twinscore.batch.report import RunReport
 from twinscore.batch.run import run_version
-from twinscore.batch.shard import ShardJob, ShardResult, score_shard
+from twinscore.batch.shard import ShardJob, score_shard
+from twinscore.batch.shard_result import ShardResult
 from twinscore.batch.spec import ScoreSpec
 from twinscore.bundle.files import MARGIN, Bundle, read_bundle, write_bundle
 from twinscore.contract.model import Expectation
@@ -91,6 +94,13 @@ def run(settings: Settings, bundle: Bundle, data: Path, tmp_path: Path) -> Run:
         return run_version(settings, spec, model_version(using, version), using, workers=workers_here)
 
     return score
+
+
+def staging_folder(folder: Path) -> Path:
+    """Make what a worker writes into."""
+    for name in (KEYS, SHARDS, QUARANTINE):
+        (folder / name).mkdir()
+    return folder
 
 
 def model_version(bundle: Bundle, version: str = "1") -> ModelVersion:

@@ -21,7 +21,7 @@ from twinscore.errors import BundleInvalid, PredictFailed, StoreConflict
 from twinscore.scoring.table import SCORE_SCHEMA, check_and_score
 from twinscore.settings import Settings
 
-from .conftest import change, make_input, model_version, write_rows
+from .conftest import change, make_input, model_version, staging_folder, write_rows
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
 
@@ -49,7 +49,7 @@ def test_input_that_changes_meanwhile(bundle: Bundle, data: Path, tmp_path: Path
     """A file that is no longer what the snapshot saw stops the run; our own error comes out of the worker."""
     shards = plan_shards(take_snapshot(data, bundle.contract.schema, contract="c"))
     write_rows(data / "day-0.parquet", make_input(seed=9))
-    job = ShardJob(str(tmp_path), (("row_id", "string"),), {"model": "m"})
+    job = ShardJob(str(staging_folder(tmp_path)), (("row_id", "string"),), {"model": "m"})
 
     with pytest.raises(StoreConflict, match=r"day-0.parquet changed while the run was reading it"):
         list(drive(shards, {}, bundle, job, actors=1))
@@ -64,7 +64,7 @@ def test_errors_of_workers_are_ours(
 ) -> None:
     """What goes wrong in a worker arrives as an error of ours with one readable line, never as Ray's text."""
     shards = plan_shards(take_snapshot(data, bundle.contract.schema, contract="c"))
-    job = ShardJob(str(tmp_path), (("row_id", "string"),), constants)
+    job = ShardJob(str(staging_folder(tmp_path)), (("row_id", "string"),), constants)
     used = bundle if folder is None else replace(bundle, folder=tmp_path / folder)
 
     with pytest.raises(kind) as caught:

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twinscore.batch import keys
-from twinscore.batch.keys import duplicate_rows, key_rule
+from twinscore.batch.checkpoint import KEYS
+from twinscore.batch.keys import key_hashes, key_rule, repeated_rows, save_hashes
 from twinscore.batch.plan import Shard, plan_shards
 from twinscore.batch.snapshot import take_snapshot
 
@@ -29,9 +30,19 @@ def shards_of(folder: Path, table: pa.Table, rows: int = 7) -> list[Shard]:
 
 def found(folder: Path, table: pa.Table) -> list[int]:
     shards = shards_of(folder, table)
-    repeated = duplicate_rows(shards, table.schema, threads=2)
+    repeated = repeated_in(folder, shards, table)
     starts = np.cumsum([0, *(shard.rows for shard in shards)])
     return [int(starts[number] + row) for number, rows in sorted(repeated.items()) for row in rows]
+
+
+def repeated_in(folder: Path, shards: list[Shard], table: pa.Table) -> dict[int, np.ndarray]:
+    """Leave the hashes as workers do, a shard at a time, then look."""
+    (folder / KEYS).mkdir()
+    for shard in shards:
+        first = shard.pieces[0].first_row
+        hashes, whole = key_hashes(table.slice(first, shard.rows))
+        save_hashes(folder, shard.number, hashes[whole])
+    return repeated_rows(folder, shards, table.schema)
 
 
 def wanted(table: pa.Table) -> list[int]:
@@ -82,7 +93,16 @@ def test_no_duplicates_in_many_rows(tmp_path: Path) -> None:
     """Distinct keys are never called duplicates."""
     table = pa.table({"id": pa.array([str(number) for number in range(50_000)])})
 
-    assert duplicate_rows(shards_of(tmp_path, table, 10_000), table.schema, threads=2) == {}
+    assert repeated_in(tmp_path, shards_of(tmp_path, table, 10_000), table) == {}
+
+
+def test_a_slice_of_the_range_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However thin the slices of the hashes' range, the same rows are found."""
+    table = pa.table({"id": pa.array([number % 4_990 for number in range(5_000)])})
+    monkeypatch.setattr(keys, "_SLICE", 97)
+    rows = sorted((*range(10), *range(4_990, 5_000)))
+
+    assert rows == found(tmp_path, table)
 
 
 def test_rule_is_named_as_in_a_contract() -> None:

@@ -183,7 +183,7 @@ def test_progress_is_told_step_by_step(settings: Settings, bundle: Bundle, data:
     run_version(settings, spec, model_version(bundle), bundle, reporter=Reporter(events.append), workers=workers_here)
     scored = [event.rows_done for event in events if event.step == "score"]
 
-    assert ["snapshot", "keys", "start", "score", "commit", "done"] == list(dict.fromkeys(one.step for one in events))
+    assert ["snapshot", "start", "score", "keys", "commit", "done"] == list(dict.fromkeys(one.step for one in events))
     assert scored == sorted(scored)
     assert scored[-1] == events[-1].rows_total == 3_000
 

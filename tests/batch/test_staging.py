@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from twinscore.batch.staging import Staging, committed_run
-from twinscore.errors import StoreConflict, StoreUnavailable
+from twinscore.batch.manifest import committed_run
+from twinscore.batch.parts import UNFINISHED
+from twinscore.batch.staging import Staging, drop_interrupted, interrupted_runs, is_current
+from twinscore.errors import PredictFailed, RunRefused, SchemaMismatch, StoreConflict, StoreUnavailable
 
 from .conftest import everything_below
+
+RUN = "a1" * 8
 
 
 def fill(staging: Staging, name: str = "part-00000.parquet") -> None:
@@ -36,18 +40,76 @@ def test_nothing_is_seen_before_the_commit(tmp_path: Path) -> None:
     assert everything_below(tmp_path) == {"out", "out/_manifest.json", "out/part-00000.parquet"}
 
 
-def test_an_error_leaves_nothing(tmp_path: Path) -> None:
-    """When the writer fails, neither staging nor lock stays."""
+@pytest.mark.parametrize("error", [SchemaMismatch("x"), StoreConflict("x"), RunRefused("x")])
+def test_an_error_of_the_data_leaves_nothing(tmp_path: Path, error: Exception) -> None:
+    """When the run can never be, neither staging nor lock stays."""
 
     def fail() -> None:
         with Staging(tmp_path / "deep" / "out", "a1") as staging:
             fill(staging)
-            raise RuntimeError
+            raise error
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(type(error)):
         fail()
 
     assert everything_below(tmp_path) == {"deep"}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), PredictFailed("x"), StoreUnavailable("x")])
+def test_an_error_from_outside_keeps_what_is_done(tmp_path: Path, error: BaseException) -> None:
+    """What is finished stays for the next attempt, with the facts of the first; unfinished files go."""
+
+    def fail() -> None:
+        with Staging(tmp_path / "out", RUN, {"run_id": RUN, "said": "first"}) as staging:
+            fill(staging)
+            fill(staging, f".part-00001.parquet.1{UNFINISHED}")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert [{"run_id": RUN, "said": "first"}] == interrupted_runs(tmp_path / "out")
+    with Staging(tmp_path / "out", RUN, {"run_id": RUN, "said": "second"}) as staging:
+        said, resumed = staging.facts["said"], staging.resumed
+        assert [] == interrupted_runs(tmp_path / "out")
+        staging.commit(manifest(RUN))
+
+    assert ("first", True) == (said, resumed)
+    assert everything_below(tmp_path) == {"out", "out/_manifest.json", "out/part-00000.parquet"}
+
+
+def test_restart_drops_what_is_done(tmp_path: Path) -> None:
+    """Asked to, an attempt begins anew."""
+    staging = Staging(tmp_path / "out", RUN)
+    with pytest.raises(KeyboardInterrupt), staging:
+        raise KeyboardInterrupt
+    fill(staging)
+
+    with Staging(tmp_path / "out", RUN, restart=True) as staging:
+        assert [] == list(staging.folder.glob("part-*"))
+
+
+def test_a_dropped_run_is_gone(tmp_path: Path) -> None:
+    """What an interrupted run left can be deleted by its id; a run that somebody writes stays."""
+    with pytest.raises(KeyboardInterrupt), Staging(tmp_path / "out", RUN):
+        raise KeyboardInterrupt
+    drop_interrupted(tmp_path / "out", RUN)
+    after = everything_below(tmp_path)
+    with Staging(tmp_path / "out", RUN) as staging:
+        drop_interrupted(tmp_path / "out", RUN)
+        assert staging.folder.is_dir()
+
+    assert set() == after
+
+
+def test_an_attempt_knows_whether_it_is_the_last(tmp_path: Path) -> None:
+    """A worker of an earlier attempt sees that the folder is no longer its own."""
+    with Staging(tmp_path / "out", RUN) as first:
+        before = is_current(first.folder, first.attempt)
+    with Staging(tmp_path / "out", RUN) as second:
+        seen = is_current(second.folder, first.attempt), is_current(second.folder, second.attempt)
+
+    assert (True, (False, True)) == (before, seen)
+    assert not is_current(second.folder, second.attempt)
 
 
 def test_the_second_of_two_runs_is_superseded(tmp_path: Path) -> None:

@@ -19,9 +19,11 @@ import numpy as np
 import ray
 
 from twinscore import errors
+from twinscore.batch.checkpoint import begin_shard
 from twinscore.batch.plan import Shard
 from twinscore.batch.session import ray_session
-from twinscore.batch.shard import ShardJob, ShardResult, score_shard
+from twinscore.batch.shard import ShardJob, score_shard
+from twinscore.batch.shard_result import ShardResult
 from twinscore.errors import BundleInvalid, PredictFailed, TwinscoreError
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ class ScoreShard:
         shard = Shard.from_plain(json.loads(batch["shard"][0].as_py()))
         repeated = np.frombuffer(batch["duplicates"][0].as_py(), np.int64)
         try:
+            begin_shard(Path(self._job.folder), shard)
             answer: dict[str, Any] = {"result": score_shard(shard, self._loaded(), self._job, repeated).to_plain()}
         except TwinscoreError as error:
             answer = {"error": type(error).__name__, "message": error.message, "fields": _plain_fields(error)}

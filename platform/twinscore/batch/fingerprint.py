@@ -1,43 +1,72 @@
-"""What makes two runs the same run: pure arithmetic over digests; knows no files and no Ray."""
+"""What makes two runs the same run, and how two runs differ: pure values; knows no files and no Ray."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
-__all__ = ["FORMAT", "fingerprint"]
+__all__ = ["FORMAT", "Identity"]
 
-FORMAT = 1
+FORMAT = 2
 """Version of the output's layout; a new one makes every run a new run."""
 
 
-def fingerprint(
-    *, model: str, version: str, bundle: str, contract: str, snapshot: str, key: Sequence[str], shard_rows: int | None
-) -> str:
-    """Return the run id: 16 hex digits over everything that decides what the run's rows are.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Everything that decides what a run's rows are."""
 
-    Args:
-        model, version: written into every row.
-        bundle, contract, snapshot: digests of what is scored with, checked by and read.
-        key: columns that identify a row.
-        shard_rows: decides how rows are spread over files.
+    model: str
+    """Written into every row, as is the version."""
+    version: str
+    bundle: str
+    """Digest of what is scored with."""
+    contract: str
+    """Digest of what rows are checked by."""
+    snapshot: str
+    """Digest of what is read."""
+    key: tuple[str, ...]
+    """Columns that identify a row."""
+    shard_rows: int | None = None
+    """Decides how rows are spread over files."""
 
-    >>> fingerprint(model="m", version="1", bundle="b", contract="c", snapshot="s", key=["id"], shard_rows=None)
-    '1b31d427a2e6de77'
-    """
-    facts = {
-        "bundle": bundle,
-        "contract": contract,
-        "format": FORMAT,
-        "key": list(key),
-        "model": model,
-        "shard_rows": shard_rows,
-        "snapshot": snapshot,
-        "version": version,
-    }
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    @property
+    def run_id(self) -> str:
+        """16 hex digits.
+
+        >>> Identity(model="m", version="1", bundle="b", contract="c", snapshot="s", key=("id",)).run_id
+        '1f0f7d62b8ff90ca'
+        """
+        text = json.dumps({**self.to_plain(), "format": FORMAT}, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the identity as JSON can hold it."""
+        return {**asdict(self), "key": list(self.key)}
+
+    def differences(self, other: Mapping[str, Any]) -> list[str]:
+        """Name what differs from another run's `to_plain`, ours first.
+
+        >>> a = Identity(model="m", version="1", bundle="b", contract="c", snapshot="s", key=("id",))
+        >>> a.differences({**a.to_plain(), "version": "2", "bundle": "x"})
+        ['version: 1 here, 2 there', 'bundle: b here, x there']
+        """
+        return [
+            f"{_WORDS.get(name, name)}: {_shown(value)} here, {_shown(other.get(name))} there"
+            for name, value in self.to_plain().items()
+            if value != other.get(name)
+        ]
+
+
+_WORDS = {"snapshot": "input snapshot"}
+
+
+def _shown(value: object) -> str:
+    """Return a value as a person tells it: digests by their beginning."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else str(value)

@@ -1,31 +1,40 @@
-"""Rows that share a key: found by a first pass over the key columns, 64-bit hashes first, true values last; no Ray.
+"""Rows that share a key: each shard leaves the sorted hashes of its keys, the true values decide last; knows no Ray.
 
 Every occurrence of a repeated key is a duplicate, and a key with a missing part is none, as Great Expectations'
-`expect_column_values_to_be_unique` has it. Memory: 16 bytes per row, plus the true keys of the suspects.
+`expect_column_values_to_be_unique` has it. 8 bytes per row on disk; in memory, a slice of the hashes' range at a time,
+whatever the size of the input, plus the true keys of the suspects.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import hashlib
+import io
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twinscore.batch.checkpoint import KEYS, write_whole
+from twinscore.batch.parts import PartFile
 from twinscore.batch.reading import read_piece
 from twinscore.contract.cells import Cells
 from twinscore.contract.hashing import hash_rows
 from twinscore.contract.model import Expectation
+from twinscore.errors import FileUnreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from twinscore.batch.plan import Shard
 
-__all__ = ["duplicate_rows", "key_rule"]
+__all__ = ["key_hashes", "key_rule", "repeated_rows", "save_hashes"]
+
+_SLICE = 1 << 22
+"""Hashes in memory at a time: 32 MiB, and as much again while they are sorted."""
 
 
 def key_rule(key: Sequence[str]) -> str:
@@ -39,42 +48,9 @@ def key_rule(key: Sequence[str]) -> str:
     return Expectation("expect_compound_columns_to_be_unique", {"column_list": list(key)}).id
 
 
-def duplicate_rows(
-    shards: Sequence[Shard], key: pa.Schema, *, threads: int, done: Callable[[int], None] | None = None
-) -> dict[int, NDArray[np.int64]]:
-    """Return the positions within their shard of rows that share their key with another row, by shard number.
-
-    Args:
-        shards: the whole input.
-        key: the key columns, in the types that they are compared in.
-        threads: shards that are read at the same time.
-        done: called with the number of rows of each shard that was read.
-    """
-
-    def hashed(shard: Shard) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-        parts = [_hashes(table) for table in _key_tables(shard, key)]
-        if done is not None:
-            done(shard.rows)
-        return np.concatenate([hashes for hashes, _ in parts]), np.concatenate([whole for _, whole in parts])
-
-    with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(hashed, shards))
-    ordered = np.sort(np.concatenate([hashes[whole] for hashes, whole in found]))
-    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    del ordered
-    if not len(repeated):
-        return {}
-    suspects = {
-        shard.number: np.flatnonzero(whole & np.isin(hashes, repeated))
-        for shard, (hashes, whole) in zip(shards, found, strict=True)
-    }
-    del found
-    return _confirmed(shards, key, {number: rows for number, rows in suspects.items() if len(rows)})
-
-
-def _hashes(table: pa.Table) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+def key_hashes(table: pa.Table) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
     """Return a hash per row over all columns, and which rows have no missing part: (n_rows,) each."""
-    cells = [Cells(array) for array in table.combine_chunks().to_batches()[0].columns]
+    cells = [Cells(column.combine_chunks()) for column in table.columns]
     whole = np.ones(table.num_rows, bool)
     for cell in cells:
         if cell.missing is not None:
@@ -82,15 +58,63 @@ def _hashes(table: pa.Table) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
     return hash_rows(cells), whole
 
 
+def save_hashes(folder: Path, shard: int, hashes: NDArray[np.uint64]) -> PartFile:
+    """Keep the hashes of a shard's keys, sorted, and say in which file.
+
+    Raises:
+        StoreUnavailable: the folder cannot be written.
+    """
+    buffer = io.BytesIO()
+    np.save(buffer, np.sort(hashes))
+    content = buffer.getbuffer()
+    path = _path(folder, shard)
+    write_whole(path, content)
+    name = path.relative_to(folder).as_posix()
+    return PartFile(name, len(hashes), content.nbytes, hashlib.sha256(content).hexdigest())
+
+
+def repeated_rows(folder: Path, shards: Sequence[Shard], key: pa.Schema) -> dict[int, NDArray[np.int64]]:
+    """Return the positions within their shard of rows that share their key with another row, by shard number.
+
+    Args:
+        folder: where `save_hashes` kept every shard's.
+        shards: the whole input.
+        key: the key columns, in the types that they are compared in.
+
+    Raises:
+        FileUnreadable: hashes are missing or cut short.
+    """
+    paths = {shard.number: _path(folder, shard.number) for shard in shards}
+    suspects = np.concatenate([np.zeros(0, np.uint64), *_repeated(list(paths.values()))])
+    if not len(suspects):
+        return {}
+    places: dict[int, NDArray[np.int64]] = {}
+    for shard in shards:
+        if np.isin(_load(paths[shard.number]), suspects).any():
+            found, whole = key_hashes(_key_table(shard, key))
+            places[shard.number] = np.flatnonzero(whole & np.isin(found, suspects))
+    return _confirmed([shard for shard in shards if shard.number in places], key, places)
+
+
+def _repeated(paths: Sequence[Path]) -> Iterator[NDArray[np.uint64]]:
+    """Yield the hashes that occur twice, in order, a slice of their range at a time."""
+    sizes = [len(_load(path)) for path in paths]
+    slices = max(-(-sum(sizes) // _SLICE), 1)
+    edges = np.array([number * (1 << 64) // slices for number in range(1, slices)], np.uint64)
+    cuts = [[0, *np.searchsorted(_load(path), edges).tolist(), size] for path, size in zip(paths, sizes, strict=True)]
+    for number in range(slices):
+        # No file stays open: a large run has more of them than a process may hold.
+        parts = [_load(path)[cut[number] : cut[number + 1]] for path, cut in zip(paths, cuts, strict=True)]
+        mixed = np.concatenate(parts)
+        mixed.sort()
+        yield np.unique(mixed[1:][mixed[1:] == mixed[:-1]])
+
+
 def _confirmed(
     shards: Sequence[Shard], key: pa.Schema, suspects: Mapping[int, NDArray[np.int64]]
 ) -> dict[int, NDArray[np.int64]]:
     """Compare the true keys of the suspects: two keys may share a hash."""
-    tables = []
-    for shard in shards:
-        if shard.number in suspects:
-            whole = pa.concat_tables(_key_tables(shard, key))
-            tables.append(whole.take(pa.array(suspects[shard.number])))
+    tables = [_key_table(shard, key).take(pa.array(suspects[shard.number])) for shard in shards]
     code = np.zeros(sum(table.num_rows for table in tables), np.int64)
     for column in pa.concat_tables(tables).combine_chunks().columns:
         # Adding zero makes -0.0 and 0.0 the one value that they are.
@@ -103,5 +127,18 @@ def _confirmed(
     return {number: rows for number, rows in kept.items() if len(rows)}
 
 
-def _key_tables(shard: Shard, key: pa.Schema) -> list[pa.Table]:
-    return [table for piece in shard.pieces for table in read_piece(piece, key)]
+def _key_table(shard: Shard, key: pa.Schema) -> pa.Table:
+    return pa.concat_tables([table for piece in shard.pieces for table in read_piece(piece, key)])
+
+
+def _path(folder: Path, shard: int) -> Path:
+    return folder / KEYS / f"{shard:05d}.npy"
+
+
+def _load(path: Path) -> NDArray[np.uint64]:
+    try:
+        found: NDArray[np.uint64] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        message = f"The hashes of the keys in {path} cannot be read: {error}. Run again with restart: true."
+        raise FileUnreadable(message, path=str(path)) from error
+    return found

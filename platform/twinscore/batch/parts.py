@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import uuid
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["QUARANTINE", "PartFile", "PartWriter", "constant", "prediction_schema", "quarantine_schema"]
+__all__ = [
+    "QUARANTINE",
+    "UNFINISHED",
+    "PartFile",
+    "PartWriter",
+    "constant",
+    "prediction_schema",
+    "quarantine_schema",
+]
 
 QUARANTINE = "_quarantine"
 """Folder of refused rows inside a run's; readers skip names that begin with `_`."""
+
+UNFINISHED = ".unfinished"
+"""End of the name of a file that is being written."""
 
 _GROUP_ROWS = 131_072
 
@@ -46,7 +58,9 @@ class PartFile:
 
 
 class PartWriter:
-    """Writes one Parquet file, its SHA-256 on the way; on disk when closed.
+    """Writes one Parquet file under a hidden name, its SHA-256 on the way; on disk under its own name when closed.
+
+    The hidden name is this attempt's alone: a worker that was given up, and writes on, disturbs nobody.
 
     Raises:
         StoreUnavailable: the disk is full or the folder cannot be written.
@@ -54,11 +68,12 @@ class PartWriter:
 
     def __init__(self, folder: Path, name: str, schema: pa.Schema) -> None:
         self._path = folder / name
+        self._hidden = folder / f".{name}.{uuid.uuid4().hex[:8]}{UNFINISHED}"
         self._name = name
         self._schema = schema
         self._rows = 0
         try:
-            self._sink = _Digested(self._path)
+            self._sink = _Digested(self._hidden)
             self._writer = pq.ParquetWriter(
                 self._sink, schema, compression="snappy", store_schema=False, use_dictionary=_dictionary_columns(schema)
             )
@@ -78,16 +93,19 @@ class PartWriter:
         try:
             self._writer.close()
             self._sink.sync()
+            self._hidden.replace(self._path)
         except OSError as error:
             raise self._failed(error) from error
         return PartFile(self._name, self._rows, self._sink.size, self._sink.digest)
 
     def abandon(self) -> None:
-        """Let go of the file; it stays as it is, unfinished."""
+        """Let go of the file and delete it."""
         # The writer must be closed, else it closes itself when collected; what it writes then is dropped.
         self._sink.close()
         with contextlib.suppress(pa.ArrowException, OSError):
             self._writer.close()
+        with contextlib.suppress(OSError):
+            self._hidden.unlink(missing_ok=True)
 
     def _failed(self, error: OSError) -> StoreUnavailable:
         message = f"The file {self._path} cannot be written: {error.strerror or error}. Nothing became visible."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 __all__ = ["STEPS", "Progress", "ProgressCallback", "Reporter", "json_lines", "log_progress"]
 
-STEPS = ("resolve", "snapshot", "keys", "start", "score", "commit", "done")
+STEPS = ("resolve", "snapshot", "start", "score", "keys", "commit", "done")
 """Steps of a run, in order."""
 
 
@@ -49,10 +49,10 @@ class Reporter:
         self._began = time.monotonic()
         self._tell(Progress(name, 0, total, 0, 0.0, None, detail))
 
-    def advance(self, done: int, total: int, quarantined: int = 0) -> None:
-        """Tell how many of the step's rows are done."""
+    def advance(self, done: int, total: int, quarantined: int = 0, *, fresh: int | None = None) -> None:
+        """Tell how many of the step's rows are done; `fresh` of them since the step began, when that is fewer."""
         elapsed = time.monotonic() - self._began
-        rate = done / elapsed if elapsed > 0 else 0.0
+        rate = (done if fresh is None else fresh) / elapsed if elapsed > 0 else 0.0
         left = (total - done) / rate if rate > 0 else None
         self._tell(Progress(self._step, done, total, quarantined, rate, left))
 
@@ -63,7 +63,8 @@ class Reporter:
 
     def _close(self) -> None:
         if self._step:
-            self.seconds[self._step] = round(time.monotonic() - self._began, 3)
+            spent = self.seconds.get(self._step, 0.0) + time.monotonic() - self._began
+            self.seconds[self._step] = round(spent, 3)
             self._step = ""
 
     def _tell(self, event: Progress) -> None:

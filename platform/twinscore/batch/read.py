@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from twinscore.batch.checkpoint import sha256_of
+from twinscore.batch.manifest import committed_run
 from twinscore.batch.parts import QUARANTINE
-from twinscore.batch.staging import committed_run
 from twinscore.errors import FileUnreadable
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["CommittedRun", "open_run"]
-
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class CommittedRun:
             size, wanted = (self.folder / name).stat().st_size, listed[name]
             if size != wanted["bytes"]:
                 problems.append(f"{name} has {size} bytes instead of {wanted['bytes']}")
-            elif contents and _sha256(self.folder / name) != wanted["sha256"]:
+            elif contents and sha256_of(self.folder / name) != wanted["sha256"]:
                 problems.append(f"{name} has another SHA-256")
         if problems:
             message = (
@@ -79,11 +77,3 @@ def open_run(folder: Path) -> CommittedRun:
         message = f"There is no run at {folder}: score something there first, or check the path."
         raise FileUnreadable(message, folder=str(folder))
     return CommittedRun(folder, manifest)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import datetime
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from twinscore.batch.drive import Pool, ray_workers
-from twinscore.batch.fingerprint import FORMAT, fingerprint
-from twinscore.batch.keys import duplicate_rows, key_rule
+from twinscore.batch.fingerprint import FORMAT, Identity
+from twinscore.batch.manifest import committed_run, counts, judged, rates
+from twinscore.batch.passes import score_shards
 from twinscore.batch.plan import plan_shards
 from twinscore.batch.progress import Reporter
 from twinscore.batch.read import CommittedRun
 from twinscore.batch.report import RunReport, refusal
+from twinscore.batch.resume import make_way, pinned_version
 from twinscore.batch.shard import ShardJob
 from twinscore.batch.snapshot import find_files, read_footer, take_snapshot
-from twinscore.batch.staging import Staging, committed_run
-from twinscore.batch.verdicts import run_rules
+from twinscore.batch.staging import Staging
 from twinscore.clock import SystemClock
 from twinscore.contract.conform import canonical_type
 from twinscore.contract.model import type_name
-from twinscore.contract.run_rules import RunResult, judge
-from twinscore.errors import PredictFailed, SchemaMismatch, SettingsInvalid, StoreConflict, near
+from twinscore.errors import SchemaMismatch, SettingsInvalid, StoreConflict, near
 from twinscore.wiring import load_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from twinscore.batch.progress import ProgressCallback
-    from twinscore.batch.shard import ShardResult
-    from twinscore.batch.snapshot import Snapshot
     from twinscore.batch.spec import ScoreSpec
     from twinscore.bundle.files import Bundle
     from twinscore.clock import Clock
@@ -42,6 +41,9 @@ if TYPE_CHECKING:
     from twinscore.settings import Settings
 
 __all__ = ["run_batch", "run_version"]
+
+_WRITERS = ("twinscore", "xgboost", "pyarrow")
+"""Packages that decide the bytes of a part."""
 
 
 def run_batch(
@@ -54,7 +56,10 @@ def run_batch(
     """
     reporter = Reporter(progress)
     reporter.step("resolve", detail=spec.model)
-    version, bundle = load_version(settings, spec.model)
+    pinned = pinned_version(spec.placed(settings.lake.resolve()))
+    version, bundle = load_version(settings, pinned or spec.model)
+    if pinned is not None:
+        reporter.step("resolve", detail=f"{pinned}, with which an earlier attempt at {spec.model} began")
     return run_version(settings, spec, version, bundle, reporter=reporter, clock=clock)
 
 
@@ -70,7 +75,8 @@ def run_version(
 ) -> RunReport:
     """Score Parquet in bulk with one version; the run becomes visible whole, once, or not at all.
 
-    The same version over the same input into the same output is done once: a second call reports the first.
+    The same version over the same input into the same output is done once: a second call reports the first, and goes
+    on with what a killed one finished.
 
     Raises:
         FileUnreadable, SchemaMismatch, InputEmpty: the input cannot be used; nothing was scored.
@@ -80,7 +86,7 @@ def run_version(
         PredictFailed, StackBroken: Ray, or a worker, failed.
     """
     clock, reporter = clock or SystemClock(), reporter or Reporter(None)
-    began, started_at = clock.monotonic_s(), clock.now()
+    began = clock.monotonic_s()
     spec = spec.placed(settings.lake.resolve())
     target = Path(spec.output)
     reporter.step("snapshot", detail=f"{version.ref}, bundle {bundle.digest[:12]}")
@@ -90,41 +96,44 @@ def run_version(
         [*bundle.contract.schema, *(item for item in key if item.name not in bundle.contract.schema.names)]
     )
     snapshot = take_snapshot(spec.input, wanted, contract=bundle.contract.name)
-    run_id = fingerprint(
+    identity = Identity(
         model=version.model, version=version.version, bundle=bundle.digest, contract=bundle.contract_digest,
-        snapshot=snapshot.digest, key=key.names, shard_rows=spec.shard_rows,
+        snapshot=snapshot.digest, key=tuple(key.names), shard_rows=spec.shard_rows,
     )  # fmt: skip
+    run_id = identity.run_id
     earlier = _earlier(target, run_id)
     if earlier is not None:
         reporter.finish(earlier.rows_in, earlier.rows_quarantined, 0.0, f"run {run_id} was committed before")
         return earlier
-
-    constants = {
-        "model": version.model,
-        "version": version.version,
-        "bundle_digest": bundle.digest,
-        "contract_digest": bundle.contract_digest,
+    versions = {name: installed(name) for name in _WRITERS}
+    facts = {
         "run_id": run_id,
-        "scored_at": started_at,
-        "input_snapshot": snapshot.digest,
+        "identity": identity.to_plain(),
+        "requested": spec.model,
+        "started_at": clock.now().isoformat(),
+        "versions": versions,
     }
-    with Staging(target, run_id) as staging:
-        shards = plan_shards(snapshot, spec.shard_rows)
-        reporter.step("keys", snapshot.rows)
-        duplicates = duplicate_rows(shards, key, threads=settings.num_cpus)
-        reporter.step("start", snapshot.rows, f"{len(snapshot.files)} files, {len(shards)} shards")
-        job = ShardJob(str(staging.folder), tuple((item.name, type_name(item.type)) for item in key), constants)
-        results: list[ShardResult] = []
-        with workers(settings) as score:
-            reporter.step("score", snapshot.rows)
-            for result in score(shards, duplicates, bundle, job):
-                results.append(result)
-                reporter.advance(
-                    sum(one.rows_in for one in results), snapshot.rows, sum(one.rows_quarantined for one in results)
-                )
+    make_way(target, identity, versions, restart=spec.restart)
+    with Staging(target, run_id, facts, restart=spec.restart) as staging:
+        # The first attempt's: rows of later attempts say the same, so a shard has the same bytes whoever writes it.
+        started_at = datetime.fromisoformat(staging.facts["started_at"])
+        constants = {
+            "model": version.model,
+            "version": version.version,
+            "bundle_digest": bundle.digest,
+            "contract_digest": bundle.contract_digest,
+            "run_id": run_id,
+            "scored_at": started_at,
+            "input_snapshot": snapshot.digest,
+        }
+        types = tuple((item.name, type_name(item.type)) for item in key)
+        passes = score_shards(
+            plan_shards(snapshot, spec.shard_rows), bundle,
+            ShardJob(str(staging.folder), types, constants, attempt=staging.attempt),
+            threads=settings.num_cpus, workers=lambda: workers(settings), reporter=reporter,
+        )  # fmt: skip
         reporter.step("commit", snapshot.rows)
-        results.sort(key=lambda result: result.number)
-        answers = _judge(bundle, key.names, results, sum(len(rows) for rows in duplicates.values()))
+        answers = judged(bundle, key.names, passes.results, passes.rows_repeated)
         manifest = {
             "format": FORMAT,
             "run_id": run_id,
@@ -137,13 +146,13 @@ def run_version(
             "input": {"path": spec.input, "snapshot": snapshot.digest, "files": snapshot.to_plain()},
             "key": key.names,
             "quarantine_limit": asdict(spec.quarantine),
-            **_counts(results, snapshot),
+            **counts(passes.results, snapshot),
             "run_results": [asdict(answer) for answer in answers],
-            "files": [part.to_plain() for result in results for part in result.parts],
+            "files": [part.to_plain() for result in passes.results for part in result.parts],
             "started_at": started_at.isoformat(),
             "finished_at": clock.now().isoformat(),
-            **_rates(results, snapshot.rows, clock.monotonic_s() - began, reporter),
-            "versions": {name: installed(name) for name in ("twinscore", "xgboost", "pyarrow", "ray")},
+            **rates(passes, clock.monotonic_s() - began, reporter.seconds),
+            "versions": {**versions, "ray": installed("ray")},
         }
         place = target.with_name(f"{target.name}.refused-{run_id}")
         refused = refusal(manifest, spec.quarantine, answers, place)
@@ -194,52 +203,3 @@ def _earlier(target: Path, run_id: str) -> RunReport | None:
         raise StoreConflict(message, output=str(target), run_id=manifest["run_id"])
     CommittedRun(target, manifest).verify(contents=False)
     return RunReport(target, manifest, already_committed=True)
-
-
-def _judge(bundle: Bundle, key: Sequence[str], results: Sequence[ShardResult], repeated: int) -> list[RunResult]:
-    """Answer the run-level rules over all shards; the key's uniqueness is known from the pass over the keys."""
-    whole = results[0].aggregate
-    for result in results[1:]:
-        whole = whole.merge(result.aggregate)
-    answers = judge(run_rules(bundle.checker, key), whole)
-    observed = f"{repeated} rows share a key; they are in quarantine" if repeated else "every row differs"
-    return [*answers, RunResult(key_rule(key), key[0], "every accepted row differs", observed, True, "critical")]
-
-
-def _counts(results: Sequence[ShardResult], snapshot: Snapshot) -> dict[str, Any]:
-    rows_in = sum(result.rows_in for result in results)
-    scored = sum(result.rows_scored for result in results)
-    quarantined = sum(result.rows_quarantined for result in results)
-    written = sum(part.rows for result in results for part in result.parts if part.name.startswith("part-"))
-    if not rows_in == snapshot.rows == scored + quarantined or written != scored:
-        message = (
-            f"The run lost count: {snapshot.rows} rows in the input, {rows_in} read, {scored} scored, "
-            f"{written} written, {quarantined} quarantined. Nothing became visible; please report this."
-        )
-        raise PredictFailed(message)
-    rules: dict[str, int] = {}
-    for result in results:
-        for rule, count in result.rules.items():
-            rules[rule] = rules.get(rule, 0) + count
-    return {
-        "rows_in": rows_in,
-        "rows_scored": scored,
-        "rows_quarantined": quarantined,
-        "rows_flagged": sum(result.rows_flagged for result in results),
-        "rules": dict(sorted(rules.items())),
-    }
-
-
-def _rates(results: Sequence[ShardResult], rows: int, total_s: float, reporter: Reporter) -> dict[str, Any]:
-    """Return rows per second over the whole run, and over the time in which shards were scored."""
-    scoring_s = max(result.ended for result in results) - min(result.began for result in results)
-    work: dict[str, float] = {}
-    for result in results:
-        for name, value in result.seconds.items():
-            work[name] = round(work.get(name, 0.0) + value, 3)
-    return {
-        "rows_per_s": round(rows / total_s, 1),
-        "rows_per_s_after_start": round(rows / scoring_s, 1) if scoring_s > 0 else None,
-        "seconds": {"total": round(total_s, 3), "scoring": round(scoring_s, 3), **reporter.seconds},
-        "worker_seconds": work,
-    }

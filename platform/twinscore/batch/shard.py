@@ -14,13 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from twinscore.batch.keys import key_rule
-from twinscore.batch.parts import QUARANTINE, PartFile, PartWriter, constant, prediction_schema, quarantine_schema
+from twinscore.batch.checkpoint import save_result
+from twinscore.batch.keys import key_hashes, key_rule, save_hashes
+from twinscore.batch.parts import QUARANTINE, PartWriter, constant, prediction_schema, quarantine_schema
 from twinscore.batch.reading import BATCH_ROWS, read_piece
+from twinscore.batch.shard_result import ShardResult
+from twinscore.batch.staging import is_current
 from twinscore.batch.verdicts import Refusals, run_rules
-from twinscore.contract.aggregate import Aggregate, aggregate
+from twinscore.bundle.profile import bin_counts
+from twinscore.contract.aggregate import aggregate
 from twinscore.contract.model import type_of
+from twinscore.errors import StoreConflict
 from twinscore.scoring.table import SCORE_SCHEMA, score
 
 if TYPE_CHECKING:
@@ -30,8 +36,9 @@ if TYPE_CHECKING:
 
     from twinscore.batch.plan import Piece, Shard
     from twinscore.bundle.files import Bundle
+    from twinscore.contract.aggregate import Aggregate
 
-__all__ = ["ShardJob", "ShardResult", "score_shard"]
+__all__ = ["ShardJob", "score_shard"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,66 +53,13 @@ class ShardJob:
     """Columns that are the same in every row, in order."""
     threads: int = 1
     """Threads that predict."""
+    attempt: str | None = None
+    """Which attempt at the run this is; None writes whoever else does."""
 
     @property
     def key_schema(self) -> pa.Schema:
         """Arrow schema of the key columns."""
         return pa.schema([pa.field(name, type_of(kind)) for name, kind in self.key])
-
-
-@dataclass(frozen=True, slots=True)
-class ShardResult:
-    """What became of one shard."""
-
-    number: int
-    rows_in: int
-    rows_scored: int
-    rows_flagged: int
-    rules: Mapping[str, int]
-    """Refused rows by the rule that they broke; a row may break several."""
-    aggregate: Aggregate
-    parts: tuple[PartFile, ...]
-    seconds: Mapping[str, float]
-    """Spent in each step."""
-    began: float
-    ended: float
-    """Wall clock of the worker, in seconds since 1970."""
-
-    @property
-    def rows_quarantined(self) -> int:
-        """Rows that were refused."""
-        return self.rows_in - self.rows_scored
-
-    def to_plain(self) -> dict[str, Any]:
-        """Return the result as JSON can hold it."""
-        return {
-            "number": self.number,
-            "rows_in": self.rows_in,
-            "rows_scored": self.rows_scored,
-            "rows_flagged": self.rows_flagged,
-            "rules": dict(self.rules),
-            "aggregate": self.aggregate.to_json(),
-            "parts": [part.to_plain() for part in self.parts],
-            "seconds": dict(self.seconds),
-            "began": self.began,
-            "ended": self.ended,
-        }
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> ShardResult:
-        """Return what `to_plain` was made from."""
-        return cls(
-            plain["number"],
-            plain["rows_in"],
-            plain["rows_scored"],
-            plain["rows_flagged"],
-            plain["rules"],
-            Aggregate.from_json(plain["aggregate"]),
-            tuple(PartFile(**part) for part in plain["parts"]),
-            plain["seconds"],
-            plain["began"],
-            plain["ended"],
-        )
 
 
 @dataclass(slots=True)
@@ -116,6 +70,9 @@ class _Tally:
     scored: int = 0
     flagged: int = 0
     rules: Counter[str] = field(default_factory=Counter)
+    decisions: Counter[str] = field(default_factory=Counter)
+    score_counts: Any = 0
+    hashes: list[NDArray[np.uint64]] = field(default_factory=list)
     aggregate: Aggregate | None = None
     seconds: Counter[str] = field(default_factory=Counter)
 
@@ -123,13 +80,14 @@ class _Tally:
 def score_shard(
     shard: Shard, bundle: Bundle, job: ShardJob, duplicates: NDArray[np.int64] | None = None
 ) -> ShardResult:
-    """Score a shard into `job.folder`.
+    """Score a shard into `job.folder`, and say there that it is done.
 
     Args:
-        duplicates: positions in the shard of rows whose key is not theirs alone.
+        duplicates: positions in the shard of rows whose key is not theirs alone; None as long as nobody knows.
 
     Raises:
         FileUnreadable, SchemaMismatch, StoreConflict: an input file is not what the snapshot saw.
+        StoreConflict: another attempt at the run took over.
         StoreUnavailable: the output cannot be written.
     """
     began = time.time()
@@ -138,49 +96,45 @@ def score_shard(
         repeated[duplicates] = True
     key = job.key_schema
     folder = Path(job.folder)
+    name = f"part-{shard.number:05d}.parquet"
     schema = prediction_schema(key, SCORE_SCHEMA, job.constants)
     tally = _Tally()
-    part = PartWriter(folder, f"part-{shard.number:05d}.parquet", schema)
+    part = PartWriter(folder, name, schema)
     refused: PartWriter | None = None
     clock = _Laps(tally.seconds)
     try:
-        for table, origin, columns in clock.around("read", _batches(shard, bundle, key)):
+        for table, origin, columns in clock.around("extract", _batches(shard, bundle, key)):
             known = table.select(bundle.contract.schema.names)
-            verdict = bundle.checker.check(known)
-            refusals = Refusals(verdict, table.num_rows)
-            refusals.missing_keys(table, [name for name in key.names if name not in bundle.contract.key])
-            refusals.add(
-                repeated[tally.rows : tally.rows + table.num_rows], key.names[0], key_rule(key.names),
-                "no other row has this key", [table.column(name) for name in key.names],
-            )  # fmt: skip
+            refusals = _check(table, known, repeated[tally.rows : tally.rows + table.num_rows], bundle, key)
             verdict = refusals.verdict()
             found = aggregate(run_rules(bundle.checker, key.names), known, verdict, columns=columns[0])
             found = replace(found, columns=frozenset(columns))
             tally.aggregate = found if tally.aggregate is None else tally.aggregate.merge(found)
+            hashes, whole = key_hashes(table.select(key.names))
+            tally.hashes.append(hashes if whole.all() else hashes[whole])
             clock.lap("check")
             taken, flagged = table, verdict.flagged
             if verdict.n_refused:
                 mask = pa.array(verdict.accepted)
                 taken, known, flagged = table.filter(mask), known.filter(mask), verdict.flagged[verdict.accepted]
             scores = score(known, bundle, threads=job.threads, flagged=flagged)
-            clock.lap("score")
+            _count(tally, scores, flagged, bundle)
+            clock.lap("predict")
             part.write(_predictions(taken, scores, schema, job))
             tally.rows += table.num_rows
-            tally.scored += taken.num_rows
-            tally.flagged += int(np.count_nonzero(flagged))
             if verdict.n_refused:
-                lines = refusals.lines(table, key, origin, shard.number)
                 tally.rules.update(refusals.rows_by_rule())
                 if refused is None:
-                    refused = PartWriter(
-                        folder / QUARANTINE, f"part-{shard.number:05d}.parquet", quarantine_schema(key)
-                    )
-                refused.write(lines)
+                    refused = PartWriter(folder / QUARANTINE, name, quarantine_schema(key))
+                refused.write(refusals.lines(table, key, origin, shard.number))
             clock.lap("write")
+        if job.attempt is not None and not is_current(folder, job.attempt):
+            message = f"Another attempt writes {folder} now; this worker gives shard {shard.number} up."
+            raise StoreConflict(message, folder=str(folder), shard=shard.number)
         parts = [part.close()]
         if refused is not None:
-            written = refused.close()
-            parts.append(replace(written, name=f"{QUARANTINE}/{written.name}"))
+            parts.append(replace(refused.close(), name=f"{QUARANTINE}/{name}"))
+        keys = save_hashes(folder, shard.number, np.concatenate(tally.hashes))
         clock.lap("write")
     except BaseException:
         part.abandon()
@@ -190,10 +144,34 @@ def score_shard(
     if tally.aggregate is None:
         message = f"Shard {shard.number} has no rows; the plan never makes one."
         raise ValueError(message)
-    return ShardResult(
-        shard.number, tally.rows, tally.scored, tally.flagged, dict(tally.rules), tally.aggregate, tuple(parts),
-        {name: round(value, 6) for name, value in tally.seconds.items()}, began, time.time(),
+    result = ShardResult(
+        number=shard.number, rows_in=tally.rows, rows_scored=tally.scored, rows_flagged=tally.flagged,
+        rows_repeated=int(repeated.sum()), rules=dict(tally.rules), decisions=dict(tally.decisions),
+        score_counts=tuple(int(count) for count in tally.score_counts), aggregate=tally.aggregate, parts=tuple(parts),
+        keys=keys, seconds={step: round(value, 6) for step, value in tally.seconds.items()}, began=began,
+        ended=time.time(),
     )  # fmt: skip
+    save_result(folder, result)
+    return result
+
+
+def _check(table: pa.Table, known: pa.Table, repeated: NDArray[np.bool_], bundle: Bundle, key: pa.Schema) -> Refusals:
+    """Hold a batch against the contract, and against what a key must be."""
+    refusals = Refusals(bundle.checker.check(known), table.num_rows)
+    refusals.missing_keys(table, [name for name in key.names if name not in bundle.contract.key])
+    cells = [table.column(name) for name in key.names]
+    refusals.add(repeated, key.names[0], key_rule(key.names), "no other row has this key", cells)
+    return refusals
+
+
+def _count(tally: _Tally, scores: pa.Table, flagged: NDArray[np.bool_], bundle: Bundle) -> None:
+    """Add a batch's scores to the shard's counts, in the bins of the bundle's reference profile."""
+    tally.scored += scores.num_rows
+    tally.flagged += int(np.count_nonzero(flagged))
+    edges = np.array(bundle.profile["score"]["edges"], np.float64)
+    tally.score_counts = tally.score_counts + bin_counts(scores.column("score").to_numpy(), edges)
+    for item in pc.value_counts(scores.column("decision").drop_null()).to_pylist():
+        tally.decisions[item["values"]] += item["counts"]
 
 
 Origin = list[tuple["Piece", int, int]]

@@ -57,6 +57,8 @@ class ScoreSpec:
     """Columns that identify a row; empty means the contract's key."""
     quarantine: QuarantineLimit = field(default_factory=QuarantineLimit)
     """The most rows that may be refused."""
+    restart: bool = False
+    """Drop what an interrupted run left at the output, instead of going on with it."""
     shard_rows: int | None = None
     """Rows per shard, and so per output file; None chooses by the size of the input."""
 
@@ -77,6 +79,7 @@ class ScoreSpec:
             output=str(lake / Path(self.output).expanduser()),
             key=self.key,
             quarantine=self.quarantine,
+            restart=self.restart,
             shard_rows=self.shard_rows,
         )
 

@@ -1,6 +1,6 @@
 """How a run becomes visible: written beside its target under a hidden name, then renamed; knows files only.
 
-    .<name>.<run id>/          while it is written; a reader that lists the folder does not see it
+    .<name>.<run id>/          while it is written, over as many attempts as it takes; readers do not see it
     .<name>.<run id>.lock      held by the process that writes; a second writer of the same run is refused
     <name>/                    the committed run, from one rename on the same file system
     <name>.refused-<run id>/   what was refused, when a run broke its limits; holds no prediction
@@ -12,100 +12,93 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import json
 import os
 import shutil
+import uuid
 from typing import TYPE_CHECKING, Any
 
-from twinscore.batch.parts import QUARANTINE
-from twinscore.errors import StoreConflict, StoreUnavailable
+from twinscore.batch.checkpoint import KEYS, SHARDS, write_whole
+from twinscore.batch.manifest import MANIFEST, committed_run, unavailable
+from twinscore.batch.parts import QUARANTINE, UNFINISHED
+from twinscore.errors import PredictFailed, StackBroken, StoreConflict, StoreUnavailable, TwinscoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
-__all__ = ["MANIFEST", "Staging", "committed_run"]
+__all__ = [
+    "FACTS",
+    "Staging",
+    "drop_interrupted",
+    "interrupted_runs",
+    "is_current",
+    "may_go_on",
+]
 
-MANIFEST = "_manifest.json"
-"""The one small file that says what a run is; last to be written."""
-
-
-def committed_run(target: Path) -> dict[str, Any] | None:
-    """Return the manifest of the run at `target`, or None when nothing is there.
-
-    Raises:
-        StoreConflict: something else is there.
-    """
-    try:
-        present = sorted(path.name for path in target.iterdir())
-    except FileNotFoundError:
-        return None
-    except NotADirectoryError as error:
-        if not target.is_file():
-            raise _unavailable(target, error) from error
-        message = f"The output {target} is a file; a run becomes a folder. Choose another output."
-        raise StoreConflict(message, output=str(target)) from None
-    except OSError as error:
-        raise _unavailable(target, error) from error
-    if not present:
-        return None
-    if MANIFEST not in present:
-        shown = ", ".join(present[:5])
-        message = f"The output {target} holds {shown} and is no run. Choose another output, or move that away."
-        raise StoreConflict(message, output=str(target), present=present[:5])
-    try:
-        manifest = json.loads((target / MANIFEST).read_text(encoding="utf-8"))
-        _ = manifest["run_id"], manifest["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        message = f"The manifest {target / MANIFEST} cannot be read: {error}. Move the folder away, or restore it."
-        raise StoreConflict(message, output=str(target)) from error
-    found: dict[str, Any] = manifest
-    return found
+FACTS = "_run.json"
+"""What an attempt must know of the first one, as long as the run is not committed."""
 
 
 class Staging:
-    """A run that is being written: a context that leaves nothing behind unless committed or refused.
+    """A run that is being written, over as many attempts as it takes: a context for one of them.
+
+    What is finished stays for the next attempt when this one dies, is interrupted, or fails for a reason outside the
+    data; it goes when the run is committed or refused, or can never be.
 
     Args:
         target: the folder that the run becomes.
         run_id: the run's fingerprint.
+        facts: what the first attempt keeps for the later ones, as JSON can hold it.
+        restart: drop what an earlier attempt finished.
 
     Raises:
         StoreUnavailable: the folder beside the target cannot be written.
         StoreConflict: another process writes the same run.
     """
 
-    def __init__(self, target: Path, run_id: str) -> None:
+    def __init__(
+        self, target: Path, run_id: str, facts: Mapping[str, Any] | None = None, *, restart: bool = False
+    ) -> None:
         self.target = target
         self.run_id = run_id
-        self.folder = target.parent / f".{target.name}.{run_id}"
-        self._lock = target.parent / f".{target.name}.{run_id}.lock"
+        self.folder = _folder(target, run_id)
+        self.facts = dict(facts or {})
+        """What the first attempt kept, from `__enter__` on."""
+        self.resumed = False
+        """There was an earlier attempt."""
+        self.attempt = ""
+        """Names this attempt; see `is_current`."""
+        self._restart = restart
+        self._lock = self.folder.with_name(f"{self.folder.name}.lock")
         self._held: int | None = None
+        self._ended = False
 
     def __enter__(self) -> Staging:
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             held = self._hold()
             os.ftruncate(held, 0)
-            os.write(held, str(os.getpid()).encode())
-            # What an earlier process of this run left when it died; it holds no lock any more.
-            shutil.rmtree(self.folder, ignore_errors=True)
-            (self.folder / QUARANTINE).mkdir(parents=True)
+            self.attempt = f"{os.getpid()} {uuid.uuid4().hex}"
+            os.write(held, self.attempt.encode())
+            self._take_over()
         except BlockingIOError:
-            writer = self._lock.read_text(encoding="utf-8") or "unknown"
+            writer = (self._lock.read_text(encoding="utf-8") or "unknown").split()[0]
             self._release(remove=False)
             message = f"Run {self.run_id} is being written to {self.target} by process {writer} right now. Wait for it."
             raise StoreConflict(message, run_id=self.run_id, process=writer) from None
         except OSError as error:
             self._release(remove=self._held is not None)
-            raise _unavailable(self.target, error) from error
+            raise unavailable(self.target, error) from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._ended or not may_go_on(error):
+            shutil.rmtree(self.folder, ignore_errors=True)
         self._release(remove=True)
 
     def commit(self, manifest: Mapping[str, Any]) -> None:
@@ -121,28 +114,52 @@ class Staging:
         except OSError as error:
             other = committed_run(self.target)
             if other is None:
-                raise _unavailable(self.target, error) from error
+                raise unavailable(self.target, error) from error
+            self._ended = True
             message = (
                 f"Run {self.run_id} is superseded by run {other['run_id']}, which became visible at {self.target} "
                 "first. Choose another output, or move that run away."
             )
             raise StoreConflict(message, output=str(self.target), run_id=other["run_id"]) from error
+        self._ended = True
         _sync(self.target.parent)
+        # Only now: an attempt that dies before the rename has lost nothing.
+        _tidy(self.target)
 
     def refuse(self, report: Mapping[str, Any]) -> Path:
         """Keep the quarantine and a report beside the target, drop the predictions, and return where."""
         place = self.target.with_name(f"{self.target.name}.refused-{self.run_id}")
-        for part in self.folder.glob("part-*"):
-            part.unlink()
-        self._seal(report)
         try:
+            # The results go before the parts that they speak of: an attempt that dies in between begins anew.
+            shutil.rmtree(self.folder / SHARDS)
+            for part in self.folder.glob("part-*"):
+                part.unlink()
+            self._seal(report)
             if place.exists():
                 shutil.rmtree(place)
             self.folder.rename(place)
         except OSError as error:
-            raise _unavailable(place, error) from error
+            raise unavailable(place, error) from error
+        self._ended = True
+        _tidy(place)
         _sync(place.parent)
         return place
+
+    def _take_over(self) -> None:
+        """Find what the last attempt left; it holds no lock any more, though a worker of it may still write."""
+        kept = None if self._restart else _facts(self.folder)
+        if kept is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            (self.folder / QUARANTINE).mkdir(parents=True)
+            (self.folder / KEYS).mkdir()
+            (self.folder / SHARDS).mkdir()
+            # Written last: without it, the folder is none.
+            write_whole(self.folder / FACTS, json.dumps(self.facts).encode())
+            return
+        for name in (QUARANTINE, KEYS, SHARDS):
+            (self.folder / name).mkdir(exist_ok=True)
+        self.facts, self.resumed = kept, True
+        _sweep(self.folder)
 
     def _seal(self, manifest: Mapping[str, Any]) -> None:
         """Put the manifest and the names of all files on disk."""
@@ -152,14 +169,14 @@ class Staging:
                 _sync(quarantine)
             else:
                 quarantine.rmdir()
-            with (self.folder / MANIFEST).open("w", encoding="utf-8") as file:
-                json.dump(manifest, file, indent=1, ensure_ascii=False)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
+            write_whole(self.folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode() + b"\n")
             _sync(self.folder)
         except OSError as error:
-            raise _unavailable(self.target, error) from error
+            raise unavailable(self.target, error) from error
+
+    def drop(self) -> None:
+        """Leave nothing behind."""
+        self._ended = True
 
     def _hold(self) -> int:
         """Lock the lock file; one that its last holder deleted meanwhile does not count."""
@@ -181,14 +198,79 @@ class Staging:
         self._held = None
 
 
+def interrupted_runs(target: Path) -> list[dict[str, Any]]:
+    """Return the facts of runs to `target` that were begun, neither committed nor given up, and that nobody writes."""
+    found = []
+    for folder in sorted(target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 16}")):
+        facts = _facts(folder)
+        if facts is not None and not _is_held(folder.with_name(f"{folder.name}.lock")):
+            found.append(facts)
+    return found
+
+
+def drop_interrupted(target: Path, run_id: str) -> None:
+    """Delete what an interrupted run left; one that somebody writes stays."""
+    with contextlib.suppress(StoreConflict), Staging(target, run_id, restart=True) as staging:
+        staging.drop()
+
+
+def may_go_on(error: BaseException | None) -> bool:
+    """Tell whether the next attempt may go on after this error: yes, unless the data or another run is the reason."""
+    lasting = isinstance(error, TwinscoreError) and not isinstance(
+        error, PredictFailed | StoreUnavailable | StackBroken
+    )
+    return error is not None and not lasting
+
+
+def is_current(folder: Path, attempt: str) -> bool:
+    """Tell whether a staging folder is still written by this attempt: a worker may outlive its own."""
+    try:
+        return folder.with_name(f"{folder.name}.lock").read_text(encoding="utf-8") == attempt
+    except OSError:
+        return False
+
+
+def _sweep(folder: Path) -> None:
+    """Delete files that a dead worker left unfinished; a living one fails on its next step, and is forgotten."""
+    for path in folder.rglob(f".*{UNFINISHED}"):
+        path.unlink(missing_ok=True)
+
+
+def _tidy(folder: Path) -> None:
+    """Drop what only an attempt needs; should this fail, readers skip the names anyway."""
+    with contextlib.suppress(OSError):
+        _sweep(folder)
+        (folder / FACTS).unlink(missing_ok=True)
+        for name in (SHARDS, KEYS):
+            shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _folder(target: Path, run_id: str) -> Path:
+    return target.parent / f".{target.name}.{run_id}"
+
+
+def _facts(folder: Path) -> dict[str, Any] | None:
+    try:
+        facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return facts
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def _sync(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _unavailable(target: Path, error: OSError) -> StoreUnavailable:
-    message = f"The output {target} cannot be written: {error.strerror or error}. Choose another, or mend its rights."
-    return StoreUnavailable(message, output=str(target))

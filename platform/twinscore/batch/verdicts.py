@@ -28,7 +28,7 @@ __all__ = ["Refusals", "run_rules"]
 
 
 def run_rules(checker: Checker, key: Sequence[str]) -> tuple[RunRule, ...]:
-    """Return the run-level rules without the key's uniqueness, which the first pass over the keys decides exactly."""
+    """Return the run-level rules without the key's uniqueness, which the passes decide exactly."""
     own = key_rule(key)
     return tuple(rule for rule in checker.run_rules if rule.id != own or rule.severity != "critical")
 
