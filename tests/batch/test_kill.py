@@ -1,0 +1,77 @@
+"""SIGKILL of driver, worker and raylet: the next attempt ends with every row once, and no reader sees half a run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from twinscore.batch.manifest import committed_run
+from twinscore.bundle.files import Bundle
+
+from .conftest import change, make_input, write_rows
+from .killing import TARGETS, Attempts, Watching, keys_of
+
+ROWS = 60_000
+SHARD_ROWS = 2_000
+
+
+@pytest.fixture
+def attempts(bundle: Bundle, tmp_path: Path) -> Attempts:
+    """Thirty shards; one row is refused, and two share a key."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for number in range(3):
+        table = change(make_input(ROWS // 3, seed=number), "row_id", {9: "twice"} if number else {})
+        write_rows(
+            data / f"day-{number}.parquet", change(table, "age", {5: -1} if number == 1 else {}), group=SHARD_ROWS
+        )
+    return Attempts(tmp_path / "home", bundle.folder, data, tmp_path / "out", SHARD_ROWS)
+
+
+def input_keys() -> list[str]:
+    keys = [f"r{number}-{row}" for number in range(3) for row in range(ROWS // 3)]
+    return sorted("twice" if key in {"r1-9", "r2-9"} else key for key in keys)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_killed_run_is_finished_by_the_next(attempts: Attempts, target: str) -> None:
+    """Whatever is killed, every key is there once in the end; finished shards were kept; a worker is just replaced."""
+    with Watching(attempts.out) as reader:
+        first = attempts.once(target, after=6)
+        kept_before = committed_run(attempts.out) is not None
+        second = attempts.once()
+    manifest = committed_run(attempts.out)
+
+    assert [(target, "score")] == attempts.killed
+    assert (target == "worker", 0) == (first == 0, second)
+    assert kept_before == (first == 0)
+    assert manifest is not None
+    assert input_keys() == keys_of(attempts.out)
+    assert {0, ROWS - 3} >= reader.seen
+    if first:
+        # At most what both workers had in hand when the run was cut short is done again.
+        assert manifest["rows_kept"] >= 4 * SHARD_ROWS
+    assert {"data", "home", "out"} >= {path.name for path in attempts.out.parent.iterdir()}
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(3_600)
+def test_a_hundred_kills(attempts: Attempts) -> None:
+    """Random kills at every step: each run ends whole. TWINSCORE_KILLS and TWINSCORE_SEED choose others."""
+    kills, seed = int(os.environ.get("TWINSCORE_KILLS", "100")), int(os.environ.get("TWINSCORE_SEED", "0"))
+    wanted, runs = input_keys(), 0
+    with Watching(attempts.out) as reader:
+        while len(attempts.killed) < kills:
+            attempts.until_done(seed + runs, kills=4)
+            assert wanted == keys_of(attempts.out)
+            runs += 1
+            attempts.out.rename(attempts.out.with_name(f"done-{runs}"))
+    print(
+        f"{len(attempts.killed)} kills in {runs} runs:",
+        {kill: attempts.killed.count(kill) for kill in set(attempts.killed)},
+    )
+
+    assert {0, ROWS - 3} >= reader.seen
