@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from urllib.parse import unquote, urlsplit
 
@@ -33,9 +34,7 @@ def _secrets(uri: str) -> set[str]:
     user = re.search(r"://[^:/@\s]*:(.*)@", uri, re.DOTALL)
     if user is not None:
         found.add(user.group(1))
-    try:
+    with contextlib.suppress(ValueError):  # no address at all; what stands between `:` and `@` was found above
         found.add(urlsplit(uri).password or "")
-    except ValueError:  # no address at all; what stands between `:` and `@` was found above
-        pass
     found |= {unquote(secret) for secret in found}
     return {secret for secret in found if secret}

@@ -13,11 +13,13 @@ publishers of the same run. So we let it try once, and look at the table again b
 
 from __future__ import annotations
 
+import fcntl
 import random
 import time
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pyiceberg.catalog import Catalog
+    from pyiceberg.expressions import BooleanExpression
     from pyiceberg.table import Table, Transaction
 
     from twinscore.ports.prediction_sink import PublishedRun
@@ -86,8 +89,7 @@ class IcebergPredictions:
 
     def __init__(self, properties: Mapping[str, str], shown: str, table: str | None = None) -> None:
         try:
-            import pyiceberg.catalog
-            import sqlalchemy  # noqa: F401
+            import pyiceberg.catalog.sql  # noqa: F401
         except ModuleNotFoundError as error:
             message = f"Publishing to Iceberg needs packages ({error}): pip install 'twinscore[iceberg]'."
             raise SettingsInvalid(message, extra="iceberg") from None
@@ -102,7 +104,8 @@ class IcebergPredictions:
         where = f"{self._shown}, table {identifier}"
         schema = pa.schema([pa.field(field.name, _known(field)) for field in run.schema])
         with self._open(where) as catalog:
-            table = _load_or_create(catalog, identifier, schema)
+            with self._taking_turns():
+                table = _load_or_create(catalog, identifier, schema)
             declared = {field.name: _type_name(field.type) for field in schema}
             refuse_other_columns(declared, {f.name: str(f.field_type) for f in table.schema().fields}, where)
             if _is_there(run, table, where):
@@ -127,15 +130,10 @@ class IcebergPredictions:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            try:
+            with self._taking_turns():
                 catalog = load_catalog(NAMESPACE, **self._properties)
-            except SQLAlchemyError:
-                # Two processes made the tables of a new catalog at once; the second finds them now.
-                catalog = load_catalog(NAMESPACE, **self._properties)
-            try:
+            with closing(catalog):
                 yield catalog
-            finally:
-                catalog.close()
         except (SQLAlchemyError, RESTError, NoSuchPropertyException, ValidationError, OSError) as error:
             cause = (str(error).splitlines() or [type(error).__name__])[0][:300].rstrip(". ")
             message = (
@@ -143,6 +141,17 @@ class IcebergPredictions:
                 "Does the catalog answer, is its warehouse writable, and is there room?"
             )
             raise StoreUnavailable(message, where=where) from error
+
+    @contextmanager
+    def _taking_turns(self) -> Iterator[None]:
+        """Keep publishers apart that would make the same catalog, in a file, or the same table at once."""
+        database = Path(self._properties["uri"].removeprefix("sqlite:///"))
+        if not self._properties["uri"].startswith("sqlite:///"):
+            yield
+            return
+        with database.with_name(f".{database.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
 
 class _Files:
@@ -208,11 +217,15 @@ def _commit(catalog: Catalog, identifier: str, run: PublishedRun, files: list[st
 
 def _supersede(transaction: Transaction, table: Table, run: PublishedRun) -> None:
     """Drop the rows of superseded runs; whole files, unless somebody else put several runs into one."""
+    gone = _rows_of(*run.supersedes)
+    if run.supersedes and any(True for _ in table.scan(row_filter=gone).plan_files()):
+        transaction.delete(gone, snapshot_properties={"twinscore.superseded-by": run.run_id})
+
+
+def _rows_of(*run_ids: str) -> BooleanExpression:
     from pyiceberg.expressions import In
 
-    gone = In(RUN_COLUMN, run.supersedes) if run.supersedes else None
-    if gone is not None and any(True for _ in table.scan(row_filter=gone).plan_files()):
-        transaction.delete(gone, snapshot_properties={"twinscore.superseded-by": run.run_id})
+    return In(RUN_COLUMN, run_ids)  # type: ignore[call-arg, arg-type]  # pydantic's plugin would know its arguments
 
 
 def _properties(run: PublishedRun) -> dict[str, str]:
@@ -222,13 +235,11 @@ def _properties(run: PublishedRun) -> dict[str, str]:
 
 def _is_there(run: PublishedRun, table: Table, where: str) -> bool:
     """Ask the snapshots, and the rows themselves where snapshots may have been expired."""
-    from pyiceberg.expressions import EqualTo
-
     seen = _seen(table)
     if run.run_id in seen.heirs:
         return is_there(run, seen.heirs, where)
     # The bounds in the manifests rule out nearly every file, so this opens none on the usual path.
-    scan = table.scan(row_filter=EqualTo(RUN_COLUMN, run.run_id), selected_fields=(RUN_COLUMN,), limit=1)
+    scan = table.scan(row_filter=_rows_of(run.run_id), selected_fields=(RUN_COLUMN,), limit=1)
     return any(True for _ in scan.plan_files()) and scan.to_arrow().num_rows > 0
 
 

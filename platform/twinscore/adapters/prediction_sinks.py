@@ -33,9 +33,9 @@ def open_sink(uri: str, table: str | None, lake: Path) -> PredictionSink:
         SettingsInvalid: the address names no sink, or its packages are not installed.
 
     >>> from pathlib import Path
-    >>> open_sink("postgressql://host/scores", None, Path("lake"))
+    >>> open_sink("sqlite3:///s.db", None, Path("lake"))
     Traceback (most recent call last):
-    twinscore.errors.SettingsInvalid: 'postgressql://host/scores' names no place for predictions. Did you mean 'postgresql' or 'postgres'?
+    twinscore.errors.SettingsInvalid: 'sqlite3:///s.db' names no place for predictions. Did you mean 'sqlite'...
     """
     scheme = uri.partition(":")[0] if ":" in uri else ""
     if scheme in {"postgresql", "postgres"}:

@@ -108,7 +108,7 @@ class _Session:
             "where attrelid = to_regclass(?) and attnum > 0 and not attisdropped order by attnum",
             (quoted(table),),
         )
-        return {name: kind for name, kind in found}
+        return dict(found)
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows."""

@@ -84,7 +84,7 @@ class _Session:
     def columns(self, table: str) -> dict[str, str]:
         """Return each column of a table that is there."""
         found = self.execute("select name, upper(type) from pragma_table_info(?, 'main')", (table,))
-        return {name: kind for name, kind in found}
+        return dict(found)
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows."""
@@ -157,7 +157,9 @@ def _storable(column: pa.Array) -> pa.Array:
 def _as_json(column: pa.ListArray) -> pa.Array:
     """Return each list as JSON text: (n_rows,); only distinct items pass through Python."""
     items = column.flatten().dictionary_encode()
-    words = pa.array([json.dumps(item, ensure_ascii=False, default=str) for item in items.dictionary.to_pylist()], pa.string())
+    words = pa.array(
+        [json.dumps(item, ensure_ascii=False, default=str) for item in items.dictionary.to_pylist()], pa.string()
+    )
     texts = pc.fill_null(words.take(items.indices), "null")
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     offsets = pa.array([0, *lengths.cumsum()], pa.int32())

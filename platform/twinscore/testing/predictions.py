@@ -43,7 +43,7 @@ def make_predictions(rows: int, run_id: str, seed: int = 0) -> pa.Table:
     score = rng.random(rows)
     number = np.arange(rows)
     words = pa.array(["", "plain", "with 'quotes' \" and, comma", "two\nlines\tand tab", "null", "{}", "日本語"])
-    moments = rng.integers(-10**13, 4 * 10**15, rows)
+    moments = rng.integers(-(10**13), 4 * 10**15, rows)
     columns = [
         pa.array(number),
         pa.DictionaryArray.from_arrays(pa.array(number % 7, pa.int32(), mask=missing), words).dictionary_decode(),
