@@ -24,6 +24,7 @@ class Place:
     uri: str
 
     def sink(self, table: str = "scores") -> PredictionSink:
+        """Return a new sink on one table."""
         return prediction_sink(self.settings, self.uri, table)
 
     def rows(self, table: str = "scores") -> list[dict[str, Any]]:
@@ -48,17 +49,22 @@ class SqlitePlace(Place):
             try:
                 return [dict(row) for row in connection.execute(statement)]
             except sqlite3.OperationalError as error:
-                assert "no such table" in str(error)
+                if "no such table" not in str(error):
+                    raise
                 return []
 
     def rows(self, table: str = "scores") -> list[dict[str, Any]]:
+        """Return every visible row."""
         return self._select(f'select * from "{table}" order by run_id, row_id')
 
     def counts(self, table: str = "scores") -> dict[str, int]:
+        """Return the visible rows per run."""
         found = self._select(f'select run_id, count(*) as n from "{table}" group by run_id')
         return {row["run_id"]: row["n"] for row in found}
 
     def stored(self, table: pa.Table) -> list[dict[str, Any]]:
+        """Return the rows as SQLite holds them: times as text, lists as JSON."""
+
         def plain(value: object) -> object:
             if isinstance(value, datetime):
                 return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -83,9 +89,11 @@ class PostgresPlace(Place):
                 return []
 
     def rows(self, table: str = "scores") -> list[dict[str, Any]]:
+        """Return every visible row."""
         return self._select(f'select * from "{table}" order by run_id, row_id')
 
     def counts(self, table: str = "scores") -> dict[str, int]:
+        """Return the visible rows per run."""
         found = self._select(f'select run_id, count(*) as n from "{table}" group by run_id')
         return {row["run_id"]: row["n"] for row in found}
 
@@ -106,9 +114,11 @@ class IcebergPlace(Place):
             catalog.close()
 
     def rows(self, table: str = "scores") -> list[dict[str, Any]]:
+        """Return every visible row."""
         found = self._scan(table)
         return found.sort_by([("run_id", "ascending"), ("row_id", "ascending")]).to_pylist() if found.num_rows else []
 
     def counts(self, table: str = "scores") -> dict[str, int]:
+        """Return the visible rows per run."""
         found = self._scan(table, "run_id")["run_id"].value_counts().to_pylist()
         return {item["values"]: item["counts"] for item in found}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -128,7 +129,7 @@ def test_superseded_rows_go_in_the_same_step(place: Place) -> None:
         reading = pool.submit(read)
         replaced = [
             place.sink().publish(make_run(3_000, new, supersedes=(old,))).replaced
-            for old, new in zip(chain, chain[1:], strict=False)
+            for old, new in itertools.pairwise(chain)
         ]
         done.set()
         reading.result()

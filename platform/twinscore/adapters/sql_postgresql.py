@@ -181,27 +181,36 @@ _TYPES = {
 }
 
 
-def _translated(text: str, state: str, uri: str) -> StoreUnavailable | StoreConflict | SchemaMismatch:
-    shown = masked(uri)
+_Refusal = StoreUnavailable | StoreConflict | SchemaMismatch
+
+
+def _translated(text: str, state: str, uri: str) -> _Refusal:
+    """Return the error for what the driver said; `state` is the SQLSTATE, empty before a connection stands."""
     said = " ".join(without_secrets(text, uri).split())[:400].rstrip(". ")
-    for kind, codes, words, remedy in _REMEDIES:
-        if state.startswith(codes) or any(word in text for word in words):
-            break
-    else:
-        kind, remedy = StoreUnavailable, "See the server's log."
+    kind, remedy = next(
+        (
+            (kind, remedy)
+            for kind, states, words, remedy in _REMEDIES
+            if state.startswith(states) or any(word in text for word in words)
+        ),
+        (StoreUnavailable, "See the server's log."),
+    )
+    shown = masked(uri)
     message = f"The database {shown} refused: {said}. {remedy} Nothing became visible."
     return kind(message, database=shown, sqlstate=state)
 
 
-_REMEDIES: list[tuple[type[StoreUnavailable | StoreConflict | SchemaMismatch], tuple[str, ...], tuple[str, ...], str]] = [
+# SQLSTATE classes and codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_REMEDIES: list[tuple[type[_Refusal], tuple[str, ...], tuple[str, ...], str]] = [
     (StoreUnavailable, ("28",), ("password authentication failed", "no password supplied"),
      "Set PGPASSWORD, or write the password into ~/.pgpass."),
-    (StoreUnavailable, ("3D",), ("database \"",), "Create the database, or correct its name."),
-    (StoreUnavailable, ("42501",), (), "Ask its owner for: grant usage, create on schema ... to your user."),
+    (StoreUnavailable, ("3D",), ('FATAL:  database "',), "Create the database, or correct its name."),
+    (StoreUnavailable, ("42501",), (), "Ask the owner to grant your user usage and create on the schema."),
     (StoreUnavailable, ("3F",), (), "Create the schema first."),
     (StoreUnavailable, ("53100",), (), "Make room on the server's disk."),
     (StoreUnavailable, ("53",), (), "The server is out of resources; try again later."),
-    (StoreUnavailable, ("08", "57P"), ("onnection refused", "could not translate", "timeout expired", "closed the connection"),
+    (StoreUnavailable, ("08", "57P"),
+     ("onnection refused", "could not translate", "timeout expired", "closed the connection", "No such file"),
      "Is the server up, and is the address right?"),
     (StoreConflict, ("40", "55P03", "23", "42P07"), (), "Another client was in the way; publish again."),
     (SchemaMismatch, ("22",), (), "A value of the run does not fit its column."),

@@ -125,11 +125,9 @@ class SqlPredictions:
     def _supersede(self, session: SqlSession, table: str, runs: str, run: PublishedRun) -> int:
         """Take the rows of superseded runs away and return how many; a run that never came is noted all the same."""
         replaced = 0
+        visible = '"table_name" = ? and "run_id" = ? and "superseded_by" is null'
         for old in run.supersedes:
-            found = session.execute(
-                f'select "rows" from {quoted(runs)} where "table_name" = ? and "run_id" = ? and "superseded_by" is null',
-                (table, old),
-            )
+            found = session.execute(f'select "rows" from {quoted(runs)} where {visible}', (table, old))
             replaced += sum(rows for (rows,) in found)
             session.execute(f'delete from {quoted(table)} where "{RUN_COLUMN}" = ?', (old,))
             self._note(session, table, runs, old, None, heir=run.run_id)
@@ -139,26 +137,22 @@ class SqlPredictions:
         self, session: SqlSession, table: str, runs: str, run_id: str, run: PublishedRun | None, heir: str | None = None
     ) -> None:
         """Write a run's row, or which run took its place."""
-        changed = session.execute(
-            f'select 1 from {quoted(runs)} where "table_name" = ? and "run_id" = ?', (table, run_id)
-        )
-        if not changed:
+        here = '"table_name" = ? and "run_id" = ?'
+        if not session.execute(f"select 1 from {quoted(runs)} where {here}", (table, run_id)):
             session.execute(
                 f'insert into {quoted(runs)} ("run_id", "table_name", "rows") values (?, ?, 0)', (run_id, table)
             )
-        if run is None:
-            statement, facts = '"superseded_by" = ?', (heir,)
-        else:
+        facts: tuple[object, ...] = (heir,)
+        statement = '"superseded_by" = ?'
+        if run is not None:
             statement = '"rows" = ?, "model" = ?, "version" = ?, "published_at" = ?, "superseded_by" = null'
             facts = (run.rows, run.model, run.version, self._clock.now())
-        session.execute(
-            f'update {quoted(runs)} set {statement} where "table_name" = ? and "run_id" = ?', (*facts, table, run_id)
-        )
+        session.execute(f"update {quoted(runs)} set {statement} where {here}", (*facts, table, run_id))
 
     def _names(self, table: str) -> tuple[str, str]:
         """Return the table, and the table of runs beside it."""
         allowed = rf"(?:{_NAME}\.)?{_NAME}" if self._database.has_schemas else _NAME
-        if not re.fullmatch(allowed, table) or table.split(".")[-1] in {RUNS_TABLE, STAGING_TABLE}:
+        if not re.fullmatch(allowed, table) or table.rpartition(".")[2] in {RUNS_TABLE, STAGING_TABLE}:
             forms = "'scores' or 'schema.scores'" if self._database.has_schemas else "'scores'"
             message = (
                 f"{table!r} is no name of a table for predictions: write {forms} with letters, digits, '_' and '-', "
@@ -193,10 +187,10 @@ def _create(session: SqlSession, table: str, runs: str, declared: Mapping[str, s
             columns = ", ".join(f"{quoted_name(name)} {kind}" for name, kind in declared.items())
             session.execute(f"create table {quoted(table)} ({columns})")
             # A superseded run is found by it, however large the table has become.
-            index = quoted_name(f"{table.split('.')[-1][:56]}_run_id")
+            index = quoted_name(f"{table.rpartition('.')[2][:56]}_run_id")
             session.execute(f'create index {index} on {quoted(table)} ("{RUN_COLUMN}")')
 
 
 def _heirs(session: SqlSession, table: str, runs: str) -> dict[str, str | None]:
     found = session.execute(f'select "run_id", "superseded_by" from {quoted(runs)} where "table_name" = ?', (table,))
-    return {run_id: heir for run_id, heir in found}
+    return dict(found)

@@ -107,7 +107,7 @@ class _Session:
         """Copy rows into a temporary table, which lies in a file of its own: the database stays unlocked."""
         columns = ", ".join(f"{quoted_name(field.name)} {_type(field)}" for field in schema)
         self._connection.execute(f'create temp table "{STAGING_TABLE}" ({columns})')
-        insert = f'insert into temp."{STAGING_TABLE}" values ({", ".join("?" * len(schema))})'  # noqa: S608  # no values
+        insert = f'insert into temp."{STAGING_TABLE}" values ({", ".join("?" * len(schema))})'
         self._connection.execute("begin")
         for batch in batches:
             rows = zip(*(_storable(column).to_pylist() for column in batch.columns), strict=True)
@@ -157,9 +157,8 @@ def _storable(column: pa.Array) -> pa.Array:
 def _as_json(column: pa.ListArray) -> pa.Array:
     """Return each list as JSON text: (n_rows,); only distinct items pass through Python."""
     items = column.flatten().dictionary_encode()
-    words = pa.array(
-        [json.dumps(item, ensure_ascii=False, default=str) for item in items.dictionary.to_pylist()], pa.string()
-    )
+    distinct = items.dictionary.to_pylist()
+    words = pa.array([json.dumps(item, ensure_ascii=False, default=str) for item in distinct], pa.string())
     texts = pc.fill_null(words.take(items.indices), "null")
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     offsets = pa.array([0, *lengths.cumsum()], pa.int32())

@@ -68,9 +68,7 @@ class PublishedRun:
             seen += batch.num_rows
             yield batch
         if seen != self.rows:
-            message = (
-                f"Run {self.run_id} has {seen} rows instead of {self.rows}; nothing was published. Score it again."
-            )
+            message = f"Run {self.run_id} has {seen} rows instead of {self.rows}; nothing was published. Score again."
             raise FileUnreadable(message, run_id=self.run_id, expected=self.rows, found=seen)
 
 

@@ -39,7 +39,7 @@ _SCHEMA = pa.schema(
 def make_predictions(rows: int, run_id: str, seed: int = 0) -> pa.Table:
     """Return the rows of a run: (rows, 14), some null, with lists, quotes, and times from 1969 to 2100."""
     rng = np.random.default_rng(seed)
-    missing = rng.random(rows) < 0.1  # noqa: PLR2004  # one in ten
+    missing = rng.random(rows) < 0.1
     score = rng.random(rows)
     number = np.arange(rows)
     words = pa.array(["", "plain", "with 'quotes' \" and, comma", "two\nlines\tand tab", "null", "{}", "日本語"])
@@ -49,7 +49,7 @@ def make_predictions(rows: int, run_id: str, seed: int = 0) -> pa.Table:
         pa.DictionaryArray.from_arrays(pa.array(number % 7, pa.int32(), mask=missing), words).dictionary_decode(),
         pa.array(moments, pa.timestamp("us", tz="UTC"), mask=missing),
         pa.array(score),
-        pa.array(np.where(score > 0.5, "yes", "no")),  # noqa: PLR2004  # a threshold
+        pa.array(np.where(score > 0.5, "yes", "no")),
         pa.array(score - 0.1, mask=missing),
         pa.array(score + 0.1, mask=missing),
         pa.array(_SETS, pa.list_(pa.string())).take(pa.array(number % len(_SETS))),
