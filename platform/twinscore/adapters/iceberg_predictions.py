@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import random
+import re
 import time
 import uuid
 from contextlib import closing, contextmanager, suppress
@@ -99,8 +100,7 @@ class IcebergPredictions:
 
     def publish(self, run: PublishedRun) -> Published:
         """Make all rows of `run` visible in one commit, in the place of the runs that it supersedes."""
-        name = self._table or run.dataset
-        identifier = name if "." in name else f"{NAMESPACE}.{name}"
+        identifier = _identifier(run.dataset if self._table is None else self._table)
         where = f"{self._shown}, table {identifier}"
         schema = pa.schema([pa.field(field.name, _known(field)) for field in run.schema])
         with self._open(where) as catalog:
@@ -265,6 +265,16 @@ def _single_attempt(table: Table) -> Table:
     properties = {**table.metadata.properties, "commit.retry.num-retries": "0"}
     table.metadata = table.metadata.model_copy(update={"properties": properties})
     return table
+
+
+def _identifier(table: str) -> str:
+    # A name becomes a folder of the warehouse.
+    if not re.fullmatch(r"(?:[A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]+", table):
+        message = (
+            f"{table!r} is no name of a table: write 'scores' or 'namespace.scores', with letters, digits, '_', '-'."
+        )
+        raise SettingsInvalid(message, table=table)
+    return table if "." in table else f"{NAMESPACE}.{table}"
 
 
 def _load_or_create(catalog: Catalog, identifier: str, schema: pa.Schema) -> Table:

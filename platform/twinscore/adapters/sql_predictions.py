@@ -102,7 +102,7 @@ class SqlPredictions:
 
     def publish(self, run: PublishedRun) -> Published:
         """Make all rows of `run` visible in one transaction, in the place of the runs that it supersedes."""
-        table, runs = self._names(self._table or run.dataset)
+        table, runs = self._names(run.dataset if self._table is None else self._table)
         where = f"{self._database.shown}, table {table}"
         with self._database.connect() as session:
             declared = session.declared(run.schema)

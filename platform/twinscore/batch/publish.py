@@ -41,7 +41,7 @@ def published_run(run: CommittedRun, *, dataset: str | None = None, supersedes: 
     """Return the run as sinks take it.
 
     Args:
-        dataset: name of the table when the sink has none of its own; the model's name unless given.
+        dataset: name of the table when the sink has none of its own; the model's name unless given, `_` for its points.
         supersedes: run ids whose rows this run replaces.
 
     Raises:
@@ -59,7 +59,8 @@ def published_run(run: CommittedRun, *, dataset: str | None = None, supersedes: 
         run_id=manifest["run_id"],
         model=manifest["model"],
         version=manifest["version"],
-        dataset=dataset or manifest["model"],
+        # A point would name a schema.
+        dataset=dataset or manifest["model"].replace(".", "_"),
         schema=schema,
         batches=lambda: _batches(files),
         rows=manifest["rows_scored"],
