@@ -56,7 +56,7 @@ def test_a_table_holds_what_the_folder_holds(run: Run, settings: Settings) -> No
 def test_a_changed_run_is_not_published(run: Run, settings: Settings, uri: str) -> None:
     """A file that was lost after the commit is named, and the sink is not touched."""
     opened = open_run(run().folder)
-    part: Path = sorted(opened.folder.glob("part-*.parquet"))[0]
+    part: Path = min(opened.folder.glob("part-*.parquet"))
     part.unlink()
 
     with pytest.raises(FileUnreadable, match=f"{part.name} is missing"):

@@ -270,9 +270,7 @@ def _single_attempt(table: Table) -> Table:
 def _identifier(table: str) -> str:
     # A name becomes a folder of the warehouse.
     if not re.fullmatch(r"(?:[A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]+", table):
-        message = (
-            f"{table!r} is no name of a table: write 'scores' or 'namespace.scores', with letters, digits, '_', '-'."
-        )
+        message = f"{table!r} is no name of a table: write 'scores' or 'space.scores', with letters, digits, '_', '-'."
         raise SettingsInvalid(message, table=table)
     return table if "." in table else f"{NAMESPACE}.{table}"
 
