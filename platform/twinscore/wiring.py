@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 
 from twinscore.adapters.bundle_folder import BundleFolder
 from twinscore.adapters.mlflow_models import MlflowModels
+from twinscore.adapters.prediction_sinks import open_sink
 from twinscore.errors import BundleInvalid
 
 if TYPE_CHECKING:
     from twinscore.bundle.files import Bundle
     from twinscore.ports.bundle_store import BundleStore
     from twinscore.ports.model_store import ModelStore, ModelVersion
+    from twinscore.ports.prediction_sink import PredictionSink
     from twinscore.settings import Settings
 
-__all__ = ["bundle_store", "load_version", "model_store"]
+__all__ = ["bundle_store", "load_version", "model_store", "prediction_sink"]
 
 
 def model_store(settings: Settings) -> ModelStore:
@@ -79,6 +81,20 @@ def load_version(
         )
         raise BundleInvalid(message, expected=digest, found=bundle.digest)
     return version, bundle
+
+
+def prediction_sink(settings: Settings, uri: str, table: str | None = None) -> PredictionSink:
+    """Return the sink at `uri`; nothing is asked of it yet.
+
+    Args:
+        uri: `postgresql://user@host/database`, `sqlite:////path/file.db`, `iceberg+sqlite:////path/catalog.db`,
+            `iceberg+https://catalog` (REST), or `iceberg:` for the catalog in the lake; relative paths lie in the lake.
+        table: in which rows go; None takes the dataset's name.
+
+    Raises:
+        SettingsInvalid: there is no such kind of sink, or its packages are not installed.
+    """
+    return open_sink(uri, table, settings.lake.resolve())
 
 
 def _stack_registry(settings: Settings) -> str | None:

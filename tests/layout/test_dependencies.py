@@ -24,6 +24,13 @@ def direct(repository: Path) -> dict[str, Requirement]:
     return {canonicalize_name(requirement.name): requirement for requirement in requirements}
 
 
+def optional(repository: Path) -> dict[str, Requirement]:
+    """Return what only some places of publication need."""
+    extras = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    requirements = [Requirement(line) for lines in extras.values() for line in lines]
+    return {canonicalize_name(requirement.name): requirement for requirement in requirements}
+
+
 def pinned(repository: Path, lock: str) -> dict[str, set[str]]:
     versions: dict[str, set[str]] = {}
     for name, version in re.findall(
@@ -54,7 +61,7 @@ def imported(product: dict[str, ast.Module]) -> dict[str, str]:
 def test_every_import_is_a_direct_dependency(product: dict[str, ast.Module], repository: Path) -> None:
     """What the product imports is declared, not borrowed from a dependency of a dependency."""
     known = packages_distributions()
-    declared = set(direct(repository))
+    declared = {*direct(repository), *optional(repository)}
     missing = {
         module: name
         for module, name in imported(product).items()
@@ -69,7 +76,16 @@ def test_every_direct_dependency_is_imported(product: dict[str, ast.Module], rep
     known = packages_distributions()
     used = {canonicalize_name(owner) for module in imported(product) for owner in known.get(module, [])}
 
-    assert set(direct(repository)) - used - NOT_IMPORTED == set()
+    assert {*direct(repository), *optional(repository)} - used - NOT_IMPORTED == set()
+
+
+def test_optional_dependencies_are_tested(repository: Path) -> None:
+    """The development group has each with the range that is shipped, so that no test of a sink is skipped for it."""
+    group = tomllib.loads((repository / "pyproject.toml").read_text())["dependency-groups"]["dev"]
+
+    assert {str(requirement) for requirement in optional(repository).values()} - {
+        str(Requirement(line)) for line in group
+    } == set()
 
 
 @pytest.mark.parametrize("lock", LOCKS)

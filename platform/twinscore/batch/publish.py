@@ -1,0 +1,74 @@
+"""A committed run on its way into a sink, file by file; knows no sink and no Ray."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+
+from twinscore.batch.parts import QUARANTINE
+from twinscore.errors import InputEmpty
+from twinscore.ports.prediction_sink import PublishedRun
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from twinscore.batch.read import CommittedRun
+    from twinscore.ports.prediction_sink import PredictionSink, Published
+
+__all__ = ["publish_run", "published_run"]
+
+_BATCH_ROWS = 65_536
+
+
+def publish_run(
+    run: CommittedRun, sink: PredictionSink, *, dataset: str | None = None, supersedes: Sequence[str] = ()
+) -> Published:
+    """Publish the scored rows of a run; what is in quarantine stays in the run's folder.
+
+    Raises:
+        FileUnreadable: a file is missing or has another size than the manifest says.
+        InputEmpty: the run has no scored row.
+        SchemaMismatch, StoreConflict, StoreUnavailable: see `PredictionSink.publish`.
+    """
+    return sink.publish(published_run(run, dataset=dataset, supersedes=supersedes))
+
+
+def published_run(run: CommittedRun, *, dataset: str | None = None, supersedes: Sequence[str] = ()) -> PublishedRun:
+    """Return the run as sinks take it.
+
+    Args:
+        dataset: name of the table when the sink has none of its own; the model's name unless given, `_` for its points.
+        supersedes: run ids whose rows this run replaces.
+
+    Raises:
+        FileUnreadable, InputEmpty: see `publish_run`.
+    """
+    run.verify(contents=False)
+    manifest = run.manifest
+    files = [run.folder / part["name"] for part in manifest["files"] if not part["name"].startswith(f"{QUARANTINE}/")]
+    if not files:
+        message = f"Run {manifest['run_id']} at {run.folder} has no scored row; there is nothing to publish."
+        raise InputEmpty(message, folder=str(run.folder), run_id=manifest["run_id"])
+    with pq.ParquetFile(files[0]) as first:
+        schema = first.schema_arrow
+    return PublishedRun(
+        run_id=manifest["run_id"],
+        model=manifest["model"],
+        version=manifest["version"],
+        # A point would name a schema.
+        dataset=dataset or manifest["model"].replace(".", "_"),
+        schema=schema,
+        batches=lambda: _batches(files),
+        rows=manifest["rows_scored"],
+        supersedes=tuple(supersedes),
+    )
+
+
+def _batches(files: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(batch_size=_BATCH_ROWS)
