@@ -40,7 +40,7 @@ def test_changes_win_over_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "changes", "said"),
     [
-        (PLAIN + "imput: x\n", [], "unknown key 'imput'. Did you mean 'input'?"),
+        (PLAIN + "imput: x\n", [], "unknown key 'imput'. Did you mean 'input'"),
         (PLAIN + "model: again\n", [], "the key 'model' is written twice"),
         ("model: loans\n", [], "lacks input, output"),
         ("[1, 2]\n", [], "must be a mapping"),
