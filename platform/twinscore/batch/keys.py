@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twinscore.batch.plan import Shard
+    from twinscore.batch.recipe import Recipe
 
 __all__ = ["duplicate_rows", "key_rule"]
 
@@ -40,7 +41,12 @@ def key_rule(key: Sequence[str]) -> str:
 
 
 def duplicate_rows(
-    shards: Sequence[Shard], key: pa.Schema, *, threads: int, done: Callable[[int], None] | None = None
+    shards: Sequence[Shard],
+    key: pa.Schema,
+    *,
+    threads: int,
+    recipe: Recipe | None = None,
+    done: Callable[[int], None] | None = None,
 ) -> dict[int, NDArray[np.int64]]:
     """Return the positions within their shard of rows that share their key with another row, by shard number.
 
@@ -48,11 +54,12 @@ def duplicate_rows(
         shards: the whole input.
         key: the key columns, in the types that they are compared in.
         threads: shards that are read at the same time.
+        recipe: where columns come from and which rows stay; positions count the rows that stay.
         done: called with the number of rows of each shard that was read.
     """
 
     def hashed(shard: Shard) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-        parts = [_hashes(table) for table in _key_tables(shard, key)]
+        parts = [_hashes(table) for table in _key_tables(shard, key, recipe)]
         if done is not None:
             done(shard.rows)
         return np.concatenate([hashes for hashes, _ in parts]), np.concatenate([whole for _, whole in parts])
@@ -69,12 +76,12 @@ def duplicate_rows(
         for shard, (hashes, whole) in zip(shards, found, strict=True)
     }
     del found
-    return _confirmed(shards, key, {number: rows for number, rows in suspects.items() if len(rows)})
+    return _confirmed(shards, key, recipe, {number: rows for number, rows in suspects.items() if len(rows)})
 
 
 def _hashes(table: pa.Table) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
     """Return a hash per row over all columns, and which rows have no missing part: (n_rows,) each."""
-    cells = [Cells(array) for array in table.combine_chunks().to_batches()[0].columns]
+    cells = [Cells(column.combine_chunks()) for column in table.columns]
     whole = np.ones(table.num_rows, bool)
     for cell in cells:
         if cell.missing is not None:
@@ -83,13 +90,13 @@ def _hashes(table: pa.Table) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
 
 
 def _confirmed(
-    shards: Sequence[Shard], key: pa.Schema, suspects: Mapping[int, NDArray[np.int64]]
+    shards: Sequence[Shard], key: pa.Schema, recipe: Recipe | None, suspects: Mapping[int, NDArray[np.int64]]
 ) -> dict[int, NDArray[np.int64]]:
     """Compare the true keys of the suspects: two keys may share a hash."""
     tables = []
     for shard in shards:
         if shard.number in suspects:
-            whole = pa.concat_tables(_key_tables(shard, key))
+            whole = pa.concat_tables(_key_tables(shard, key, recipe))
             tables.append(whole.take(pa.array(suspects[shard.number])))
     code = np.zeros(sum(table.num_rows for table in tables), np.int64)
     for column in pa.concat_tables(tables).combine_chunks().columns:
@@ -103,5 +110,5 @@ def _confirmed(
     return {number: rows for number, rows in kept.items() if len(rows)}
 
 
-def _key_tables(shard: Shard, key: pa.Schema) -> list[pa.Table]:
-    return [table for piece in shard.pieces for table in read_piece(piece, key)]
+def _key_tables(shard: Shard, key: pa.Schema, recipe: Recipe | None) -> list[pa.Table]:
+    return [rows.table for piece in shard.pieces for rows in read_piece(piece, key, recipe=recipe)]

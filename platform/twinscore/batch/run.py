@@ -7,24 +7,23 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from twinscore.batch.drive import Pool, ray_workers
 from twinscore.batch.fingerprint import FORMAT, fingerprint
+from twinscore.batch.intake import open_intake
 from twinscore.batch.keys import duplicate_rows, key_rule
+from twinscore.batch.place import Place
 from twinscore.batch.plan import plan_shards
 from twinscore.batch.progress import Reporter
 from twinscore.batch.read import CommittedRun
 from twinscore.batch.report import RunReport, refusal
-from twinscore.batch.shard import ShardJob
-from twinscore.batch.snapshot import find_files, read_footer, take_snapshot
+from twinscore.batch.shard import ShardJob, nothing_to_score
+from twinscore.batch.snapshot import no_row_passes
 from twinscore.batch.staging import Staging, committed_run
 from twinscore.batch.verdicts import run_rules
 from twinscore.clock import SystemClock
-from twinscore.contract.conform import canonical_type
 from twinscore.contract.model import type_name
 from twinscore.contract.run_rules import RunResult, judge
-from twinscore.errors import PredictFailed, SchemaMismatch, SettingsInvalid, StoreConflict, near
+from twinscore.errors import PredictFailed, SettingsInvalid, StoreConflict
 from twinscore.wiring import load_version
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from twinscore.batch.spec import ScoreSpec
     from twinscore.bundle.files import Bundle
     from twinscore.clock import Clock
-    from twinscore.contract.model import Contract
     from twinscore.ports.model_store import ModelVersion
     from twinscore.settings import Settings
 
@@ -85,14 +83,11 @@ def run_version(
     target = Path(spec.output)
     reporter.step("snapshot", detail=f"{version.ref}, bundle {bundle.digest[:12]}")
     _refuse_overlap(spec)
-    key = _key_schema(spec, bundle.contract)
-    wanted = pa.schema(
-        [*bundle.contract.schema, *(item for item in key if item.name not in bundle.contract.schema.names)]
-    )
-    snapshot = take_snapshot(spec.input, wanted, contract=bundle.contract.name)
+    intake = open_intake(spec, bundle.contract)
+    key, snapshot = intake.key, intake.snapshot
     run_id = fingerprint(
         model=version.model, version=version.version, bundle=bundle.digest, contract=bundle.contract_digest,
-        snapshot=snapshot.digest, key=key.names, shard_rows=spec.shard_rows,
+        snapshot=snapshot.digest, key=key.names, shard_rows=spec.shard_rows, recipe=intake.recipe.facts(),
     )  # fmt: skip
     earlier = _earlier(target, run_id)
     if earlier is not None:
@@ -111,11 +106,14 @@ def run_version(
     with Staging(target, run_id) as staging:
         shards = plan_shards(snapshot, spec.shard_rows)
         reporter.step("keys", snapshot.rows)
-        duplicates = duplicate_rows(shards, key, threads=settings.num_cpus)
+        duplicates = duplicate_rows(shards, key, threads=settings.num_cpus, recipe=intake.recipe) if shards else {}
         reporter.step("start", snapshot.rows, f"{len(snapshot.files)} files, {len(shards)} shards")
-        job = ShardJob(str(staging.folder), tuple((item.name, type_name(item.type)) for item in key), constants)
+        job = ShardJob(
+            str(staging.folder), tuple((item.name, type_name(item.type)) for item in key), constants,
+            recipe=intake.recipe,
+        )  # fmt: skip
         results: list[ShardResult] = []
-        with workers(settings) as score:
+        with workers(settings) if shards else nothing_to_score(bundle, job) as score:
             reporter.step("score", snapshot.rows)
             for result in score(shards, duplicates, bundle, job):
                 results.append(result)
@@ -124,17 +122,21 @@ def run_version(
                 )
         reporter.step("commit", snapshot.rows)
         results.sort(key=lambda result: result.number)
-        answers = _judge(bundle, key.names, results, sum(len(rows) for rows in duplicates.values()))
+        empty = not any(result.rows_in for result in results)
+        if empty and spec.empty == "fail":
+            raise no_row_passes(intake.recipe, str(intake.shown), snapshot.rows)
+        answers = [] if empty else _judge(bundle, key.names, results, sum(len(rows) for rows in duplicates.values()))
         manifest = {
             "format": FORMAT,
             "run_id": run_id,
             "model": version.model,
             "version": version.version,
             "requested": spec.model,
+            "verdict": "EMPTY" if empty else "COMMITTED",
             "bundle_digest": bundle.digest,
             "contract": bundle.contract.name,
             "contract_digest": bundle.contract_digest,
-            "input": {"path": spec.input, "snapshot": snapshot.digest, "files": snapshot.to_plain()},
+            "input": intake.to_plain(),
             "key": key.names,
             "quarantine_limit": asdict(spec.quarantine),
             **_counts(results, snapshot),
@@ -157,27 +159,11 @@ def run_version(
 
 
 def _refuse_overlap(spec: ScoreSpec) -> None:
-    source, target = Path(spec.input), Path(spec.output)
-    if source.is_dir() and (target == source or target.is_relative_to(source)):
-        message = f"The output {target} lies in the input {source}: the next run would read this run's predictions."
-        raise SettingsInvalid(message, input=spec.input, output=spec.output)
-
-
-def _key_schema(spec: ScoreSpec, contract: Contract) -> pa.Schema:
-    """Return the key columns and their types: the contract's, else those of the first file."""
-    names = spec.key or contract.key
-    known = {column.name: column.type for column in contract.columns}
-    if not all(name in known for name in names):
-        first = find_files(spec.input)[0]
-        schema = read_footer(first)[2].schema.to_arrow_schema()
-        for name in names:
-            kind = canonical_type(schema.field(name).type) if name in schema.names else None
-            if name not in known and kind is None:
-                problem = f"is of type {schema.field(name).type}" if name in schema.names else "is missing"
-                message = f"The key column {name!r} {problem} in {first}. {near(name, schema.names)}"
-                raise SchemaMismatch(message, column=name, path=str(first))
-            known.setdefault(name, kind)
-    return pa.schema([pa.field(name, known[name]) for name in names])
+    target = Path(spec.output)
+    for source in (Path(Place.at(one).root) for one in spec.inputs if Place.at(one).is_local):
+        if source.is_dir() and (target == source or target.is_relative_to(source)):
+            message = f"The output {target} lies in the input {source}: the next run would read this run's predictions."
+            raise SettingsInvalid(message, input=str(source), output=spec.output)
 
 
 def _earlier(target: Path, run_id: str) -> RunReport | None:
@@ -211,10 +197,11 @@ def _counts(results: Sequence[ShardResult], snapshot: Snapshot) -> dict[str, Any
     scored = sum(result.rows_scored for result in results)
     quarantined = sum(result.rows_quarantined for result in results)
     written = sum(part.rows for result in results for part in result.parts if part.name.startswith("part-"))
-    if not rows_in == snapshot.rows == scored + quarantined or written != scored:
+    filtered = snapshot.rows_left_out + sum(result.rows_filtered for result in results)
+    if rows_in != scored + quarantined or snapshot.rows != rows_in + filtered or written != scored:
         message = (
-            f"The run lost count: {snapshot.rows} rows in the input, {rows_in} read, {scored} scored, "
-            f"{written} written, {quarantined} quarantined. Nothing became visible; please report this."
+            f"The run lost count: {snapshot.rows} rows in the input, {filtered} filtered, {rows_in} taken, "
+            f"{scored} scored, {written} written, {quarantined} quarantined. Nothing became visible; please report it."
         )
         raise PredictFailed(message)
     rules: dict[str, int] = {}
@@ -223,6 +210,7 @@ def _counts(results: Sequence[ShardResult], snapshot: Snapshot) -> dict[str, Any
             rules[rule] = rules.get(rule, 0) + count
     return {
         "rows_in": rows_in,
+        "rows_filtered": filtered,
         "rows_scored": scored,
         "rows_quarantined": quarantined,
         "rows_flagged": sum(result.rows_flagged for result in results),

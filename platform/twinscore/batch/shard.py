@@ -6,6 +6,7 @@ aggregates and seconds.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -17,21 +18,23 @@ import pyarrow as pa
 
 from twinscore.batch.keys import key_rule
 from twinscore.batch.parts import QUARANTINE, PartFile, PartWriter, constant, prediction_schema, quarantine_schema
+from twinscore.batch.plan import Shard
 from twinscore.batch.reading import BATCH_ROWS, read_piece
+from twinscore.batch.recipe import Recipe
 from twinscore.batch.verdicts import Refusals, run_rules
 from twinscore.contract.aggregate import Aggregate, aggregate
 from twinscore.contract.model import type_of
 from twinscore.scoring.table import SCORE_SCHEMA, score
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from twinscore.batch.plan import Piece, Shard
+    from twinscore.batch.plan import Piece
     from twinscore.bundle.files import Bundle
 
-__all__ = ["ShardJob", "ShardResult", "score_shard"]
+__all__ = ["ShardJob", "ShardResult", "nothing_to_score", "score_shard"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class ShardJob:
     """Columns that are the same in every row, in order."""
     threads: int = 1
     """Threads that predict."""
+    recipe: Recipe = field(default_factory=Recipe)
+    """Where columns come from and which rows stay."""
 
     @property
     def key_schema(self) -> pa.Schema:
@@ -61,6 +66,8 @@ class ShardResult:
     rows_in: int
     rows_scored: int
     rows_flagged: int
+    rows_filtered: int
+    """Rows that were read and that the filter left out."""
     rules: Mapping[str, int]
     """Refused rows by the rule that they broke; a row may break several."""
     aggregate: Aggregate
@@ -83,6 +90,7 @@ class ShardResult:
             "rows_in": self.rows_in,
             "rows_scored": self.rows_scored,
             "rows_flagged": self.rows_flagged,
+            "rows_filtered": self.rows_filtered,
             "rules": dict(self.rules),
             "aggregate": self.aggregate.to_json(),
             "parts": [part.to_plain() for part in self.parts],
@@ -99,6 +107,7 @@ class ShardResult:
             plain["rows_in"],
             plain["rows_scored"],
             plain["rows_flagged"],
+            plain["rows_filtered"],
             plain["rules"],
             Aggregate.from_json(plain["aggregate"]),
             tuple(PartFile(**part) for part in plain["parts"]),
@@ -115,6 +124,7 @@ class _Tally:
     rows: int = 0
     scored: int = 0
     flagged: int = 0
+    filtered: int = 0
     rules: Counter[str] = field(default_factory=Counter)
     aggregate: Aggregate | None = None
     seconds: Counter[str] = field(default_factory=Counter)
@@ -144,7 +154,7 @@ def score_shard(
     refused: PartWriter | None = None
     clock = _Laps(tally.seconds)
     try:
-        for table, origin, columns in clock.around("read", _batches(shard, bundle, key)):
+        for table, origin, columns in clock.around("read", _batches(shard, bundle, key, job.recipe, tally)):
             known = table.select(bundle.contract.schema.names)
             verdict = bundle.checker.check(known)
             refusals = Refusals(verdict, table.num_rows)
@@ -188,20 +198,32 @@ def score_shard(
             refused.abandon()
         raise
     if tally.aggregate is None:
-        message = f"Shard {shard.number} has no rows; the plan never makes one."
-        raise ValueError(message)
+        none = bundle.contract.schema.empty_table()
+        tally.aggregate = aggregate(run_rules(bundle.checker, key.names), none, bundle.checker.check(none))
+        tally.aggregate = replace(tally.aggregate, columns=frozenset())
     return ShardResult(
-        shard.number, tally.rows, tally.scored, tally.flagged, dict(tally.rules), tally.aggregate, tuple(parts),
+        shard.number, tally.rows, tally.scored, tally.flagged, tally.filtered, dict(tally.rules), tally.aggregate,
+        tuple(parts),
         {name: round(value, 6) for name, value in tally.seconds.items()}, began, time.time(),
     )  # fmt: skip
 
 
-Origin = list[tuple["Piece", int, int]]
-"""Where the rows of a batch come from, in order: piece, first row in its file, number of rows."""
+@contextlib.contextmanager
+def nothing_to_score(bundle: Bundle, job: ShardJob) -> Iterator[Callable[..., Iterator[ShardResult]]]:
+    """Have a pool without workers that writes one part without a row: what a run over no row becomes."""
+
+    def one_empty_part(*_: object) -> Iterator[ShardResult]:
+        yield score_shard(Shard(0, ()), bundle, job)
+
+    yield one_empty_part
+
+
+Origin = list[tuple["Piece", "int | NDArray[np.int64]", int]]
+"""Where the rows of a batch come from, in order: piece, first row in its file or all of them, number of rows."""
 
 
 def _batches(
-    shard: Shard, bundle: Bundle, key: pa.Schema
+    shard: Shard, bundle: Bundle, key: pa.Schema, recipe: Recipe, tally: _Tally
 ) -> Iterator[tuple[pa.Table, Origin, tuple[tuple[str, ...], ...]]]:
     """Yield tables of about BATCH_ROWS rows; small pieces are joined, because a batch has a price of its own."""
     extra = [item for item in key if item.name not in bundle.contract.schema.names]
@@ -212,13 +234,16 @@ def _batches(
     waiting = 0
     for piece in shard.pieces:
         row = piece.first_row
-        for table in read_piece(piece, wanted, seen_columns=columns.append):
+        for table, numbers, read in read_piece(piece, wanted, recipe=recipe, seen_columns=columns.append):
+            start, row = row, row + read
+            tally.filtered += read - table.num_rows
+            if not table.num_rows:
+                continue
             if tables and waiting + table.num_rows > BATCH_ROWS:
                 yield pa.concat_tables(tables), origin, tuple(columns)
                 tables, origin, waiting = [], [], 0
             tables.append(table)
-            origin.append((piece, row, table.num_rows))
-            row += table.num_rows
+            origin.append((piece, start if numbers is None else numbers, table.num_rows))
             waiting += table.num_rows
     if tables:
         yield pa.concat_tables(tables), origin, tuple(columns)
