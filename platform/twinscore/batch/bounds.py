@@ -27,6 +27,7 @@ class FileColumns:
     """The columns of files that share a schema."""
 
     schema: pa.Schema
+    names: frozenset[str]
     leaves: Mapping[str, int]
     """Place of each column chunk in a row group, by path."""
     fits: frozenset[str] | None = field(default=None)
@@ -37,7 +38,8 @@ class FileColumns:
         """Return the columns that a footer names."""
         schema = metadata.schema
         leaves = {schema.column(index).path: index for index in range(metadata.num_columns)}
-        return cls(schema.to_arrow_schema(), leaves)
+        arrow = schema.to_arrow_schema()
+        return cls(arrow, frozenset(arrow.names), leaves)
 
     def all_null(self, metadata: pq.FileMetaData, name: str) -> bool:
         """Tell whether the statistics prove that a column holds no value."""

@@ -139,13 +139,15 @@ def _is_input(name: str) -> bool:
 
 def _translated(pattern: str) -> re.Pattern[str]:
     """Return a glob as a regular expression in which only `**` crosses a slash."""
-    words = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    words = {"**/": r"(?:(?!\.)[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
     def word(match: re.Match[str]) -> str:
         text = match[0]
-        if text.startswith("["):
-            return f"[^{text[2:]}" if text[1] == "!" else text
-        return words.get(text) or re.escape(text)
+        # A name that begins with a dot is meant only where the pattern has the dot, as in any shell.
+        seen = r"(?!\.)" if match.start() == 0 or pattern[match.start() - 1] == "/" else ""
+        if text.startswith("[") and len(text) > 1:
+            return seen + (f"[^{text[2:]}" if text[1] == "!" else text)
+        return seen + words[text] if text in words else re.escape(text)
 
     return re.compile(re.sub(r"\*\*/|\*\*|\[!?[^]]+\]|.", word, pattern))
 

@@ -224,7 +224,7 @@ class _FileCheck:
             return values
         for item in self._schema:
             place = self._recipe.in_file(item.name)
-            if place not in columns.schema.names:
+            if place not in columns.names:
                 value = partition_value(shown, place, item.type)
                 if value is not None:
                     values[item.name] = value
@@ -251,13 +251,13 @@ class _FileCheck:
             kind = columns.schema.field(places[0]).type
             # A whole number becomes a float when every value fits; the cast itself proves that, row by row.
             fits = canonical_type(kind) == item.type or (pa.types.is_integer(kind) and item.type == pa.float64())
-            if not fits and kind != item.type:
+            if not fits and kind != item.type and not pa.types.is_null(kind):
                 exact = False
                 if not columns.all_null(metadata, place):
                     who = "the contract" if item.name in self._wanted else "the run"
                     faults.append(f"column {called} is {type_name(kind)}, {who} wants {type_name(item.type)}.")
         for name, side in self._recipe.joined.items():
-            if name in columns.schema.names:
+            if name in columns.names:
                 faults.append(
                     f"column {name!r} is in the file and in the side table {side.shown}. Give the join a prefix, "
                     "or name the file's column otherwise with columns."
