@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_changes_win_over_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "changes", "said"),
     [
-        (PLAIN + "imput: x\n", [], "unknown key 'imput'. Did you mean 'input'?"),
+        (PLAIN + "imput: x\n", [], "unknown key 'imput'. Did you mean 'input'"),
         (PLAIN + "model: again\n", [], "the key 'model' is written twice"),
         ("model: loans\n", [], "lacks input, output"),
         ("[1, 2]\n", [], "must be a mapping"),
@@ -53,6 +54,23 @@ def test_changes_win_over_the_file(tmp_path: Path) -> None:
         (PLAIN, ["shard_rows=many"], "must be a whole number"),
         (PLAIN, ["key=[a, a]"], "each named once"),
         (PLAIN, ["model=true"], "must be text"),
+        (PLAIN, ["input=[a, 1]"], "has input[1]: 1, which must be text"),
+        (PLAIN, ["columns={a: 1}"], "has columns.a: 1, which must be text"),
+        (PLAIN, ["empty=maybe"], "has empty: 'maybe', which must be one of fail, commit"),
+        (PLAIN, ["restart=yes"], "has restart: 'yes', which must be true or false"),
+        (PLAIN, ["filter=[[a, isnt, 1]]"], "the operator 'isnt'"),
+        (PLAIN, ["filter=[[a, !=, 1]]"], "Put text with special signs in quotes."),
+        (PLAIN, ["join=[{path: x, on: k}]"], "join[0], lacks columns; it needs path, on and columns"),
+        (PLAIN, ["join=[{path: x, on: k, column: a}]"], "unknown key 'column'. Did you mean 'columns'"),
+        (PLAIN, ["join=[{path: x, on: k, columns: a}, {path: y, on: k, columns: a}]"], "give one a prefix"),
+        (PLAIN, ["explain.rows=some"], "explain.rows: 'some', which must be one of none, all, flagged, sample"),
+        (PLAIN, ["explain.sample=0"], "above 0 and at most 1, got 0"),
+        (PLAIN, ["publish={to: here, table: t}"], "must be a URI such as"),
+        (PLAIN, ["publish={to: 'pg://me:hush@h/d', table: t}"], "without a password, which the environment holds"),
+        (PLAIN, ["labels={path: x}"], "lacks column"),
+        (PLAIN, ["freshness.max_age=soon"], "a number and a unit (s, m, h, d), such as 26h, got 'soon'"),
+        (PLAIN, ["output=s3://b/x?a=hush"], "The output s3://b/x is in an object store"),
+        (PLAIN, ["input=s3://k:hush@b/x"], "The location s3://b/x holds credentials"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, changes: list[str], said: str) -> None:
@@ -61,6 +79,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, changes: list[str], s
         load_score_spec(written(tmp_path, text), changes)
 
     assert said in caught.value.message
+    assert "hush" not in caught.value.message
 
 
 def test_missing_spec_offers_what_is_there(tmp_path: Path) -> None:
@@ -85,3 +104,29 @@ def test_limit_is_a_share_and_a_count(refused: int, allowed: bool) -> None:
     """The limit itself is allowed; whichever of both is smaller decides."""
     assert allowed == QuarantineLimit(share=0.1).allows(refused, 100)
     assert not QuarantineLimit(share=1, count=5).allows(6, 100)
+
+
+def test_every_mapping_of_the_spec_is_a_value(tmp_path: Path) -> None:
+    """`on`, NO and `=` are text as they stand; one item alone is a list of one; a duration has its length."""
+    text = PLAIN + (
+        "filter: [[country, =, NO], [age, '>', 18]]\n"
+        "join: {path: side, on: customer, columns: [income], prefix: c_}\n"
+        "explain: {rows: sample, sample: 0.5, into: columns}\n"
+        "publish: [{to: 'postgresql://host/db', table: scores}]\n"
+        "labels: {path: outcomes, key: loan_id, column: defaulted, at: known_at}\n"
+        "freshness: {max_age: 26h}\nempty: commit\nrestart: true\ncolumns: {income: inc}\n"
+    )
+
+    spec = load_score_spec(written(tmp_path, text), ["input=[a, s3://b/c]"]).placed(Path("/lake"))
+
+    assert str(spec.filter) == "country == 'NO' and age > 18"
+    assert [("/lake/side", "customer", ("c_income",))] == [(one.path, one.on, one.names) for one in spec.join]
+    assert ("sample", 0.5, "columns") == (spec.explain.rows, spec.explain.sample, spec.explain.into)
+    assert [("postgresql://host/db", "scores")] == [(one.to, one.table) for one in spec.publish]
+    assert spec.labels is not None
+    assert ("/lake/outcomes", ("loan_id",), "known_at") == (spec.labels.path, spec.labels.key, spec.labels.at)
+    assert spec.freshness is not None
+    assert spec.freshness.limit == dt.timedelta(hours=26)
+    assert (("/lake/a", "s3://b/c"), "commit", True, {"income": "inc"}) == (
+        spec.input, spec.empty, spec.restart, spec.columns,
+    )  # fmt: skip

@@ -84,7 +84,7 @@ def finished_shards(folder: Path, shards: Sequence[Shard], *, threads: int) -> d
             whole = all(sha256_of(folder / name) == digest for name, digest in kept.items())
         except (OSError, ValueError, KeyError, TypeError):
             return None  # the shard is scored again, which writes the same bytes
-        return result if whole and planned.get(result.number) == result.rows_in else None
+        return result if whole and planned.get(result.number) == result.rows_in + result.rows_filtered else None
 
     with ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(verified, sorted((folder / SHARDS).glob("*.json"))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class Identity:
     """Digest of what is read."""
     key: tuple[str, ...]
     """Columns that identify a row."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """Renamed columns, filter and joins."""
     shard_rows: int | None = None
     """Decides how rows are spread over files."""
 
@@ -46,7 +48,7 @@ class Identity:
 
     def to_plain(self) -> dict[str, Any]:
         """Return the identity as JSON can hold it."""
-        return {**asdict(self), "key": list(self.key)}
+        return {**asdict(self), "key": list(self.key), "recipe": dict(self.recipe)}
 
     def differences(self, other: Mapping[str, Any]) -> list[str]:
         """Name what differs from another run's `to_plain`, ours first.
@@ -62,11 +64,13 @@ class Identity:
         ]
 
 
-_WORDS = {"snapshot": "input snapshot"}
+_WORDS = {"snapshot": "input snapshot", "recipe": "columns, filter and joins"}
 
 
 def _shown(value: object) -> str:
     """Return a value as a person tells it: digests by their beginning."""
     if isinstance(value, list):
         return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return json.dumps(value, sort_keys=True)
     return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else str(value)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twinscore.batch.plan import Shard
+    from twinscore.batch.recipe import Recipe
 
 __all__ = ["key_hashes", "key_rule", "repeated_rows", "save_hashes"]
 
@@ -73,13 +74,16 @@ def save_hashes(folder: Path, shard: int, hashes: NDArray[np.uint64]) -> PartFil
     return PartFile(name, len(hashes), content.nbytes, hashlib.sha256(content).hexdigest())
 
 
-def repeated_rows(folder: Path, shards: Sequence[Shard], key: pa.Schema) -> dict[int, NDArray[np.int64]]:
+def repeated_rows(
+    folder: Path, shards: Sequence[Shard], key: pa.Schema, recipe: Recipe | None = None
+) -> dict[int, NDArray[np.int64]]:
     """Return the positions within their shard of rows that share their key with another row, by shard number.
 
     Args:
         folder: where `save_hashes` kept every shard's.
         shards: the whole input.
         key: the key columns, in the types that they are compared in.
+        recipe: where columns come from and which rows stay; positions count the rows that stay.
 
     Raises:
         FileUnreadable: hashes are missing or cut short.
@@ -91,9 +95,9 @@ def repeated_rows(folder: Path, shards: Sequence[Shard], key: pa.Schema) -> dict
     places: dict[int, NDArray[np.int64]] = {}
     for shard in shards:
         if np.isin(_load(paths[shard.number]), suspects).any():
-            found, whole = key_hashes(_key_table(shard, key))
+            found, whole = key_hashes(_key_table(shard, key, recipe))
             places[shard.number] = np.flatnonzero(whole & np.isin(found, suspects))
-    return _confirmed([shard for shard in shards if shard.number in places], key, places)
+    return _confirmed([shard for shard in shards if shard.number in places], key, recipe, places)
 
 
 def _repeated(paths: Sequence[Path]) -> Iterator[NDArray[np.uint64]]:
@@ -111,10 +115,10 @@ def _repeated(paths: Sequence[Path]) -> Iterator[NDArray[np.uint64]]:
 
 
 def _confirmed(
-    shards: Sequence[Shard], key: pa.Schema, suspects: Mapping[int, NDArray[np.int64]]
+    shards: Sequence[Shard], key: pa.Schema, recipe: Recipe | None, suspects: Mapping[int, NDArray[np.int64]]
 ) -> dict[int, NDArray[np.int64]]:
     """Compare the true keys of the suspects: two keys may share a hash."""
-    tables = [_key_table(shard, key).take(pa.array(suspects[shard.number])) for shard in shards]
+    tables = [_key_table(shard, key, recipe).take(pa.array(suspects[shard.number])) for shard in shards]
     code = np.zeros(sum(table.num_rows for table in tables), np.int64)
     for column in pa.concat_tables(tables).combine_chunks().columns:
         # Adding zero makes -0.0 and 0.0 the one value that they are.
@@ -127,8 +131,8 @@ def _confirmed(
     return {number: rows for number, rows in kept.items() if len(rows)}
 
 
-def _key_table(shard: Shard, key: pa.Schema) -> pa.Table:
-    return pa.concat_tables([table for piece in shard.pieces for table in read_piece(piece, key)])
+def _key_table(shard: Shard, key: pa.Schema, recipe: Recipe | None) -> pa.Table:
+    return pa.concat_tables([rows.table for piece in shard.pieces for rows in read_piece(piece, key, recipe=recipe)])
 
 
 def _path(folder: Path, shard: int) -> Path:

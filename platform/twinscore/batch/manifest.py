@@ -85,10 +85,11 @@ def counts(results: Sequence[ShardResult], snapshot: Snapshot) -> dict[str, Any]
     scored = sum(result.rows_scored for result in results)
     quarantined = sum(result.rows_quarantined for result in results)
     written = sum(part.rows for result in results for part in result.parts if part.name.startswith("part-"))
-    if not rows_in == snapshot.rows == scored + quarantined or written != scored:
+    filtered = snapshot.rows_left_out + sum(result.rows_filtered for result in results)
+    if rows_in != scored + quarantined or snapshot.rows != rows_in + filtered or written != scored:
         message = (
-            f"The run lost count: {snapshot.rows} rows in the input, {rows_in} read, {scored} scored, "
-            f"{written} written, {quarantined} quarantined. Nothing became visible; please report this."
+            f"The run lost count: {snapshot.rows} rows in the input, {filtered} filtered, {rows_in} taken, "
+            f"{scored} scored, {written} written, {quarantined} quarantined. Nothing became visible; please report it."
         )
         raise PredictFailed(message)
     rules: Counter[str] = Counter()
@@ -98,6 +99,7 @@ def counts(results: Sequence[ShardResult], snapshot: Snapshot) -> dict[str, Any]
         decisions.update(result.decisions)
     return {
         "rows_in": rows_in,
+        "rows_filtered": filtered,
         "rows_scored": scored,
         "rows_quarantined": quarantined,
         "rows_flagged": sum(result.rows_flagged for result in results),

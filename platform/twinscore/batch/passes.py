@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from twinscore.batch.checkpoint import finished_shards
 from twinscore.batch.keys import repeated_rows
+from twinscore.batch.plan import Shard
+from twinscore.batch.shard import score_shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twinscore.batch.drive import Pool
-    from twinscore.batch.plan import Shard
     from twinscore.batch.progress import Reporter
     from twinscore.batch.shard import ShardJob
     from twinscore.batch.shard_result import ShardResult
@@ -65,8 +66,11 @@ def score_shards(
     """
     folder = Path(job.folder)
     rows = sum(shard.rows for shard in shards)
+    if not shards:
+        # A run over no row becomes one part without a row.
+        return Passes((score_shard(Shard(0, ()), bundle, job),), frozenset(), 0, 0)
     results = finished_shards(folder, shards, threads=threads)
-    kept = sum(result.rows_in for result in results.values())
+    kept = sum(result.rows_in + result.rows_filtered for result in results.values())
     with ExitStack() as stack:
         pool: list[Pool] = []
 
@@ -80,14 +84,14 @@ def score_shards(
             fresh = 0
             for result in pool[0](todo, repeated, bundle, job):
                 results[result.number] = result
-                fresh += result.rows_in
+                fresh += result.rows_in + result.rows_filtered
                 quarantined = sum(one.rows_quarantined for one in results.values())
                 reporter.advance(done + fresh, rows, quarantined, fresh=fresh)
 
         left = [shard for shard in shards if shard.number not in results]
         score(left, {}, kept, f"{kept:,} rows were done before" if kept else "")
         reporter.step("keys", rows)
-        repeated = repeated_rows(folder, shards, job.key_schema)
+        repeated = repeated_rows(folder, shards, job.key_schema, job.recipe)
         again = [
             shard for shard in shards if results[shard.number].rows_repeated != len(repeated.get(shard.number, ()))
         ]

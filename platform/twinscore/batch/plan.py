@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from twinscore.batch.snapshot import InputFile, Snapshot
 
-__all__ = ["Piece", "Shard", "plan_shards", "target_rows"]
+__all__ = ["Piece", "Shard", "plan_shards", "target_rows", "whole_files"]
 
 _LARGEST = 262_144
 _SMALLEST = 65_536
@@ -25,7 +25,9 @@ class Piece:
     """Consecutive row groups of one file."""
 
     path: str
+    """Where the file is, as people may see it."""
     name: str
+    """Relative to the input's place."""
     size: int
     footer: str
     first_group: int
@@ -69,10 +71,10 @@ def target_rows(rows: int) -> int:
 def plan_shards(snapshot: Snapshot, target: int | None = None) -> list[Shard]:
     """Cut a snapshot into shards of about `target` rows: large files by row group, small files together.
 
-    Every row group lies in exactly one shard, in the order of the input; a row group larger than the target
-    is a shard of its own.
+    Every row group that the filter does not rule out lies in exactly one shard, in the order of the input; a row
+    group larger than the target is a shard of its own.
     """
-    aim = target or target_rows(snapshot.rows)
+    aim = target or target_rows(snapshot.rows - snapshot.rows_left_out)
     shards: list[Shard] = []
     pieces: list[Piece] = []
     filled = 0
@@ -87,11 +89,18 @@ def plan_shards(snapshot: Snapshot, target: int | None = None) -> list[Shard]:
     return shards
 
 
+def whole_files(snapshot: Snapshot) -> tuple[Piece, ...]:
+    """Return each file that holds a row as one piece, in order."""
+    pieces = list(_groups(snapshot))
+    return _joined(pieces) if pieces else ()
+
+
 def _groups(snapshot: Snapshot) -> Iterator[Piece]:
     for file in snapshot.files:
         row = 0
+        left_out = set(file.left_out)
         for group, rows in enumerate(file.groups):
-            if rows:
+            if rows and group not in left_out:
                 yield _piece(file, group, row, rows)
             row += rows
 

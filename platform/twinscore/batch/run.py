@@ -8,24 +8,23 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from twinscore.batch.drive import Pool, ray_workers
 from twinscore.batch.fingerprint import FORMAT, Identity
+from twinscore.batch.intake import open_intake
 from twinscore.batch.manifest import committed_run, counts, judged, rates
 from twinscore.batch.passes import score_shards
+from twinscore.batch.place import Place
 from twinscore.batch.plan import plan_shards
 from twinscore.batch.progress import Reporter
 from twinscore.batch.read import CommittedRun
 from twinscore.batch.report import RunReport, refusal
 from twinscore.batch.resume import make_way, pinned_version
 from twinscore.batch.shard import ShardJob
-from twinscore.batch.snapshot import find_files, read_footer, take_snapshot
+from twinscore.batch.snapshot import no_row_passes
 from twinscore.batch.staging import Staging
 from twinscore.clock import SystemClock
-from twinscore.contract.conform import canonical_type
 from twinscore.contract.model import type_name
-from twinscore.errors import SchemaMismatch, SettingsInvalid, StoreConflict, near
+from twinscore.errors import SettingsInvalid, StoreConflict
 from twinscore.wiring import load_version
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from twinscore.batch.spec import ScoreSpec
     from twinscore.bundle.files import Bundle
     from twinscore.clock import Clock
-    from twinscore.contract.model import Contract
     from twinscore.ports.model_store import ModelVersion
     from twinscore.settings import Settings
 
@@ -91,14 +89,11 @@ def run_version(
     target = Path(spec.output)
     reporter.step("snapshot", detail=f"{version.ref}, bundle {bundle.digest[:12]}")
     _refuse_overlap(spec)
-    key = _key_schema(spec, bundle.contract)
-    wanted = pa.schema(
-        [*bundle.contract.schema, *(item for item in key if item.name not in bundle.contract.schema.names)]
-    )
-    snapshot = take_snapshot(spec.input, wanted, contract=bundle.contract.name)
+    intake = open_intake(spec, bundle.contract)
+    key, snapshot = intake.key, intake.snapshot
     identity = Identity(
         model=version.model, version=version.version, bundle=bundle.digest, contract=bundle.contract_digest,
-        snapshot=snapshot.digest, key=tuple(key.names), shard_rows=spec.shard_rows,
+        snapshot=snapshot.digest, key=tuple(key.names), recipe=intake.recipe.facts(), shard_rows=spec.shard_rows,
     )  # fmt: skip
     run_id = identity.run_id
     earlier = _earlier(target, run_id)
@@ -129,21 +124,25 @@ def run_version(
         types = tuple((item.name, type_name(item.type)) for item in key)
         passes = score_shards(
             plan_shards(snapshot, spec.shard_rows), bundle,
-            ShardJob(str(staging.folder), types, constants, attempt=staging.attempt),
+            ShardJob(str(staging.folder), types, constants, recipe=intake.recipe, attempt=staging.attempt),
             threads=settings.num_cpus, workers=lambda: workers(settings), reporter=reporter,
         )  # fmt: skip
         reporter.step("commit", snapshot.rows)
-        answers = judged(bundle, key.names, passes.results, passes.rows_repeated)
+        empty = not any(result.rows_in for result in passes.results)
+        if empty and spec.empty == "fail":
+            raise no_row_passes(intake.recipe, str(intake.shown), snapshot.rows)
+        answers = [] if empty else judged(bundle, key.names, passes.results, passes.rows_repeated)
         manifest = {
             "format": FORMAT,
             "run_id": run_id,
             "model": version.model,
             "version": version.version,
             "requested": spec.model,
+            "verdict": "EMPTY" if empty else "COMMITTED",
             "bundle_digest": bundle.digest,
             "contract": bundle.contract.name,
             "contract_digest": bundle.contract_digest,
-            "input": {"path": spec.input, "snapshot": snapshot.digest, "files": snapshot.to_plain()},
+            "input": intake.to_plain(),
             "key": key.names,
             "quarantine_limit": asdict(spec.quarantine),
             **counts(passes.results, snapshot),
@@ -166,27 +165,11 @@ def run_version(
 
 
 def _refuse_overlap(spec: ScoreSpec) -> None:
-    source, target = Path(spec.input), Path(spec.output)
-    if source.is_dir() and (target == source or target.is_relative_to(source)):
-        message = f"The output {target} lies in the input {source}: the next run would read this run's predictions."
-        raise SettingsInvalid(message, input=spec.input, output=spec.output)
-
-
-def _key_schema(spec: ScoreSpec, contract: Contract) -> pa.Schema:
-    """Return the key columns and their types: the contract's, else those of the first file."""
-    names = spec.key or contract.key
-    known = {column.name: column.type for column in contract.columns}
-    if not all(name in known for name in names):
-        first = find_files(spec.input)[0]
-        schema = read_footer(first)[2].schema.to_arrow_schema()
-        for name in names:
-            kind = canonical_type(schema.field(name).type) if name in schema.names else None
-            if name not in known and kind is None:
-                problem = f"is of type {schema.field(name).type}" if name in schema.names else "is missing"
-                message = f"The key column {name!r} {problem} in {first}. {near(name, schema.names)}"
-                raise SchemaMismatch(message, column=name, path=str(first))
-            known.setdefault(name, kind)
-    return pa.schema([pa.field(name, known[name]) for name in names])
+    target = Path(spec.output)
+    for source in (Path(Place.at(one).root) for one in spec.inputs if Place.at(one).is_local):
+        if source.is_dir() and (target == source or target.is_relative_to(source)):
+            message = f"The output {target} lies in the input {source}: the next run would read this run's predictions."
+            raise SettingsInvalid(message, input=str(source), output=spec.output)
 
 
 def _earlier(target: Path, run_id: str) -> RunReport | None:

@@ -20,6 +20,7 @@ from twinscore.batch.checkpoint import save_result
 from twinscore.batch.keys import key_hashes, key_rule, save_hashes
 from twinscore.batch.parts import QUARANTINE, PartWriter, constant, prediction_schema, quarantine_schema
 from twinscore.batch.reading import BATCH_ROWS, read_piece
+from twinscore.batch.recipe import Recipe
 from twinscore.batch.shard_result import ShardResult
 from twinscore.batch.staging import is_current
 from twinscore.batch.verdicts import Refusals, run_rules
@@ -53,6 +54,8 @@ class ShardJob:
     """Columns that are the same in every row, in order."""
     threads: int = 1
     """Threads that predict."""
+    recipe: Recipe = field(default_factory=Recipe)
+    """Where columns come from and which rows stay."""
     attempt: str | None = None
     """Which attempt at the run this is; None writes whoever else does."""
 
@@ -69,6 +72,7 @@ class _Tally:
     rows: int = 0
     scored: int = 0
     flagged: int = 0
+    filtered: int = 0
     rules: Counter[str] = field(default_factory=Counter)
     decisions: Counter[str] = field(default_factory=Counter)
     score_counts: Any = 0
@@ -103,7 +107,7 @@ def score_shard(
     refused: PartWriter | None = None
     clock = _Laps(tally.seconds)
     try:
-        for table, origin, columns in clock.around("extract", _batches(shard, bundle, key)):
+        for table, origin, columns in clock.around("extract", _batches(shard, bundle, key, job.recipe, tally)):
             known = table.select(bundle.contract.schema.names)
             refusals = _check(table, known, repeated[tally.rows : tally.rows + table.num_rows], bundle, key)
             verdict = refusals.verdict()
@@ -134,7 +138,7 @@ def score_shard(
         parts = [part.close()]
         if refused is not None:
             parts.append(replace(refused.close(), name=f"{QUARANTINE}/{name}"))
-        keys = save_hashes(folder, shard.number, np.concatenate(tally.hashes))
+        keys = save_hashes(folder, shard.number, np.concatenate([np.zeros(0, np.uint64), *tally.hashes]))
         clock.lap("write")
     except BaseException:
         part.abandon()
@@ -142,11 +146,14 @@ def score_shard(
             refused.abandon()
         raise
     if tally.aggregate is None:
-        message = f"Shard {shard.number} has no rows; the plan never makes one."
-        raise ValueError(message)
+        none = bundle.contract.schema.empty_table()
+        tally.aggregate = aggregate(run_rules(bundle.checker, key.names), none, bundle.checker.check(none))
+        tally.aggregate = replace(tally.aggregate, columns=frozenset())
+        _count(tally, SCORE_SCHEMA.empty_table(), np.zeros(0, bool), bundle)
     result = ShardResult(
         number=shard.number, rows_in=tally.rows, rows_scored=tally.scored, rows_flagged=tally.flagged,
-        rows_repeated=int(repeated.sum()), rules=dict(tally.rules), decisions=dict(tally.decisions),
+        rows_filtered=tally.filtered, rows_repeated=int(repeated.sum()), rules=dict(tally.rules),
+        decisions=dict(tally.decisions),
         score_counts=tuple(int(count) for count in tally.score_counts), aggregate=tally.aggregate, parts=tuple(parts),
         keys=keys, seconds={step: round(value, 6) for step, value in tally.seconds.items()}, began=began,
         ended=time.time(),
@@ -174,12 +181,12 @@ def _count(tally: _Tally, scores: pa.Table, flagged: NDArray[np.bool_], bundle: 
         tally.decisions[item["values"]] += item["counts"]
 
 
-Origin = list[tuple["Piece", int, int]]
-"""Where the rows of a batch come from, in order: piece, first row in its file, number of rows."""
+Origin = list[tuple["Piece", "int | NDArray[np.int64]", int]]
+"""Where the rows of a batch come from, in order: piece, first row in its file or all of them, number of rows."""
 
 
 def _batches(
-    shard: Shard, bundle: Bundle, key: pa.Schema
+    shard: Shard, bundle: Bundle, key: pa.Schema, recipe: Recipe, tally: _Tally
 ) -> Iterator[tuple[pa.Table, Origin, tuple[tuple[str, ...], ...]]]:
     """Yield tables of about BATCH_ROWS rows; small pieces are joined, because a batch has a price of its own."""
     extra = [item for item in key if item.name not in bundle.contract.schema.names]
@@ -190,13 +197,16 @@ def _batches(
     waiting = 0
     for piece in shard.pieces:
         row = piece.first_row
-        for table in read_piece(piece, wanted, seen_columns=columns.append):
+        for table, numbers, read in read_piece(piece, wanted, recipe=recipe, seen_columns=columns.append):
+            start, row = row, row + read
+            tally.filtered += read - table.num_rows
+            if not table.num_rows:
+                continue
             if tables and waiting + table.num_rows > BATCH_ROWS:
                 yield pa.concat_tables(tables), origin, tuple(columns)
                 tables, origin, waiting = [], [], 0
             tables.append(table)
-            origin.append((piece, row, table.num_rows))
-            row += table.num_rows
+            origin.append((piece, start if numbers is None else numbers, table.num_rows))
             waiting += table.num_rows
     if tables:
         yield pa.concat_tables(tables), origin, tuple(columns)

@@ -22,6 +22,8 @@ class ShardResult:
     rows_in: int
     rows_scored: int
     rows_flagged: int
+    rows_filtered: int
+    """Rows that were read and that the filter left out."""
     rows_repeated: int
     """Rows that were refused because another row has their key; 0 until all keys are known."""
     rules: Mapping[str, int]
@@ -52,6 +54,7 @@ class ShardResult:
             "rows_in": self.rows_in,
             "rows_scored": self.rows_scored,
             "rows_flagged": self.rows_flagged,
+            "rows_filtered": self.rows_filtered,
             "rows_repeated": self.rows_repeated,
             "rules": dict(self.rules),
             "decisions": dict(self.decisions),
@@ -72,6 +75,7 @@ class ShardResult:
             plain["rows_in"],
             plain["rows_scored"],
             plain["rows_flagged"],
+            plain["rows_filtered"],
             plain["rows_repeated"],
             plain["rules"],
             plain["decisions"],

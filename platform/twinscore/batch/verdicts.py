@@ -85,23 +85,30 @@ class Refusals:
         counts = pairs["rule"].value_counts()
         return Counter({item["values"]: item["counts"] for item in counts.to_pylist()})
 
-    def lines(self, table: pa.Table, key: pa.Schema, origin: Sequence[tuple[Piece, int, int]], shard: int) -> pa.Table:
+    def lines(
+        self,
+        table: pa.Table,
+        key: pa.Schema,
+        origin: Sequence[tuple[Piece, int | NDArray[np.int64], int]],
+        shard: int,
+    ) -> pa.Table:
         """Return the quarantine's lines: one per critical fault, with the row's key and its place in the input.
 
         Args:
-            table: the rows judged; `origin` says from which piece and row each run of them comes.
+            table: the rows judged.
+            origin: from which piece each run of them comes, from which row on or from which rows, and how many.
         """
         faults = self._critical()
         rows = faults["row"].to_numpy()
         starts = np.cumsum([0, *(count for _, _, count in origin)])
         which = np.searchsorted(starts, rows, side="right") - 1
         names = pa.array([piece.name for piece, _, _ in origin], pa.string())
-        first = np.array([row for _, row, _ in origin], np.int64)
+        numbers = [row + np.arange(count) if isinstance(row, int) else row for _, row, count in origin]
         words = [faults.column(name) for name in ("column", "rule", "expected", "value", "severity")]
         columns = [
             *(table.column(name).take(faults["row"]) for name in key.names),
             names.dictionary_encode().take(pa.array(which)),
-            pa.array(first[which] + rows - starts[which]),
+            pa.array(np.concatenate(numbers)[rows], pa.int64()),
             pa.repeat(pa.scalar(shard, pa.int32()), len(rows)),
             *words,
         ]
