@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twinscore.bundle.files import MARGIN
-from twinscore.errors import BundleInvalid, PredictFailed
-from twinscore.scoring.forest import FlatForest
+from twinscore.errors import PredictFailed
+from twinscore.scoring.bulk import booster_margins, bulk_of
 from twinscore.scoring.link import link_of
-from twinscore.scoring.table import AMBIGUOUS, EMPTY, WARNED, margins_of
+from twinscore.scoring.table import AMBIGUOUS, EMPTY, WARNED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from twinscore.bundle.files import Bundle
+    from twinscore.scoring.forest import FlatForest
 
 __all__ = ["RowScorer"]
 
@@ -111,30 +112,27 @@ class RowScorer:
         if self._forest is not None:
             margins = self._forest.margins(encoded)
             return margins.reshape(1, -1) if len(margins) > 1 else margins
-        found = self._bundle.booster.inplace_predict(
-            encoded.reshape(1, -1), predict_type="margin", validate_features=False
-        )
-        return np.ascontiguousarray(found, dtype=np.float32)
+        return booster_margins(encoded.reshape(1, -1), self._bundle)
 
     def _verify(self) -> None:
-        """Compare recorded, bulk and single-row margins of every golden row, bit by bit."""
+        """Compare recorded, own, bulk and single-row margins of every golden row, bit by bit."""
         golden = self._bundle.checker.conform(self._bundle.golden, source="golden rows")
         recorded = np.array(self._bundle.golden.column(MARGIN).to_pylist(), dtype=np.float32)
-        bulk = margins_of(golden, self._bundle).reshape(len(recorded), -1)
-        off = _differing(bulk, recorded)
+        own = booster_margins(self._bundle.spec.encode(golden), self._bundle).reshape(len(recorded), -1)
+        off = _differing(own, recorded)
         if len(off):
             message = (
-                f"The booster gives {bulk[off[0]].tolist()} for golden row {off[0]}, the bundle recorded "
+                f"The booster gives {own[off[0]].tolist()} for golden row {off[0]}, the bundle recorded "
                 f"{recorded[off[0]].tolist()}: {len(off)} of {len(recorded)} rows differ. This XGBoost is another one "
                 "than the model was made with; install the version on the model card or train again."
             )
             raise PredictFailed(message, rows=len(off))
         self._verify_link(recorded)
-        try:
-            self._forest = FlatForest(self._bundle.booster)
-        except (BundleInvalid, KeyError, ValueError) as error:
-            self.mismatch = f"no flat form: {error}"
+        bulk = bulk_of(self._bundle)
+        if bulk.forest is None:
+            self.mismatch = bulk.mismatch
             return
+        self._forest = bulk.forest.flat
         rows = golden.to_pylist()
         single = np.stack([self._forest.margins(self._spec.encode_row(row)) for row in rows])
         off = _differing(single, recorded)

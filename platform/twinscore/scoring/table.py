@@ -1,7 +1,7 @@
 """The bulk path: a table in, scores out; knows nothing of files, HTTP or Ray.
 
-`score` is what a batch shard, a request of many rows and MLflow's pyfunc all call. The margins come from the booster,
-everything after them from the same code that serves a single row.
+`score` is what a batch shard, a request of many rows and MLflow's pyfunc all call. The margins come from the booster's
+trees in the flat form of `bulk`, everything after them from the same code that serves a single row.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twinscore.scoring.bulk import booster_margins, bulk_of
 from twinscore.scoring.link import link_of
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def score(
     Args:
         table: conformed, (n_rows, contract columns).
         bundle: the version.
-        threads: cores for the booster; None leaves its setting.
+        threads: cores for the trees; None is one (for a booster without a flat form: the booster's own setting).
         flagged: rows with a contract warning, (n_rows,).
 
     Returns:
@@ -85,15 +86,20 @@ def check_and_score(table: pa.Table, bundle: Bundle, *, threads: int | None = No
 
 
 def margins_of(table: pa.Table, bundle: Bundle, *, threads: int | None = None) -> npt.NDArray[np.float32]:
-    """Return the booster's margins: float32 (n_rows,) or (n_rows, n_classes)."""
+    """Return the booster's margins: float32 (n_rows,) or (n_rows, n_classes).
+
+    The flat forest computes them, on one core unless `threads` says more; the booster itself where it has no flat form.
+    """
     if table.num_rows == 0:
         n_classes = len(bundle.card.classes)
         return np.empty((0, n_classes) if n_classes > 2 else 0, dtype=np.float32)
+    encoded = bundle.spec.encode(table)
+    forest = bulk_of(bundle).forest
+    if forest is not None:
+        return forest.margins(encoded, threads=threads or 1)
     if threads is not None:
         bundle.booster.set_param({"nthread": threads})
-    encoded = bundle.spec.encode(table)
-    margins = bundle.booster.inplace_predict(encoded, predict_type="margin", validate_features=False)
-    return np.ascontiguousarray(margins, dtype=np.float32)
+    return booster_margins(encoded, bundle)
 
 
 def _amounts(scores: Float64, bundle: Bundle) -> dict[str, pa.Array]:
