@@ -28,7 +28,7 @@ from twinscore.bundle.profile import bin_counts
 from twinscore.contract.aggregate import aggregate
 from twinscore.contract.model import type_of
 from twinscore.errors import StoreConflict
-from twinscore.scoring.table import SCORE_SCHEMA, score
+from twinscore.scoring.table import SCORE_SCHEMA, predict_margins, score_margins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -121,7 +121,10 @@ def score_shard(
             if verdict.n_refused:
                 mask = pa.array(verdict.accepted)
                 taken, known, flagged = table.filter(mask), known.filter(mask), verdict.flagged[verdict.accepted]
-            scores = score(known, bundle, threads=job.threads, flagged=flagged)
+            encoded = bundle.spec.encode(known)
+            clock.lap("transform")
+            margins = predict_margins(encoded, bundle, threads=job.threads)
+            scores = score_margins(margins, bundle, flagged=flagged)
             _count(tally, scores, flagged, bundle)
             clock.lap("predict")
             part.write(_predictions(taken, scores, schema, job))

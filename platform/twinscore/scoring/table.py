@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from twinscore.bundle.files import Bundle
     from twinscore.contract.verdict import Verdict
 
-__all__ = ["AMBIGUOUS", "EMPTY", "SCORE_SCHEMA", "WARNED", "check_and_score", "margins_of", "score"]
+__all__ = [
+    "AMBIGUOUS",
+    "EMPTY",
+    "SCORE_SCHEMA",
+    "WARNED",
+    "check_and_score",
+    "margins_of",
+    "predict_margins",
+    "score",
+    "score_margins",
+]
 
 SCORE_SCHEMA = pa.schema(
     [
@@ -65,7 +75,14 @@ def score(
 
     Source of the sets and intervals: see `twinscore.bundle.calibration`.
     """
-    scores = link_of(bundle.card.objective)(margins_of(table, bundle, threads=threads)).astype(np.float64)
+    return score_margins(margins_of(table, bundle, threads=threads), bundle, flagged=flagged)
+
+
+def score_margins(
+    margins: npt.NDArray[np.float32], bundle: Bundle, *, flagged: npt.NDArray[np.bool_] | None = None
+) -> pa.Table:
+    """Turn margins, as `predict_margins` returns them, into what a scored row says: (n_rows, SCORE_SCHEMA)."""
+    scores = link_of(bundle.card.objective)(margins).astype(np.float64)
     columns = _amounts(scores, bundle) if bundle.card.task == "regression" else _classes(scores, bundle)
     if flagged is not None and flagged.any():
         columns["review_reason"] = pc.if_else(pa.array(flagged), WARNED, columns["review_reason"])
@@ -86,14 +103,20 @@ def check_and_score(table: pa.Table, bundle: Bundle, *, threads: int | None = No
 
 
 def margins_of(table: pa.Table, bundle: Bundle, *, threads: int | None = None) -> npt.NDArray[np.float32]:
-    """Return the booster's margins: float32 (n_rows,) or (n_rows, n_classes).
+    """Return the booster's margins of a conformed table: float32 (n_rows,) or (n_rows, n_classes)."""
+    return predict_margins(bundle.spec.encode(table), bundle, threads=threads)
+
+
+def predict_margins(
+    encoded: npt.NDArray[np.float32], bundle: Bundle, *, threads: int | None = None
+) -> npt.NDArray[np.float32]:
+    """Return the booster's margins of encoded rows, (n_rows, n_features): float32 (n_rows,) or (n_rows, n_classes).
 
     The flat forest computes them, on one core unless `threads` says more; the booster itself where it has no flat form.
     """
-    if table.num_rows == 0:
+    if len(encoded) == 0:
         n_classes = len(bundle.card.classes)
         return np.empty((0, n_classes) if n_classes > 2 else 0, dtype=np.float32)
-    encoded = bundle.spec.encode(table)
     forest = bulk_of(bundle).forest
     if forest is not None:
         return forest.margins(encoded, threads=threads or 1)
