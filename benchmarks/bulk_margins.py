@@ -74,7 +74,8 @@ def main() -> None:
             )
             ratio = us["own"] / us["bulk"]
             print(
-                f"{depth:>5} {coded:>10} {us['own']:>9.2f} {us['each']:>10.2f} {us['bulk']:>7.2f} {ratio:>6.2f} {off:>8}"
+                f"{depth:>5} {coded:>10} {us['own']:>9.2f} {us['each']:>10.2f} {us['bulk']:>7.2f} {ratio:>6.2f} "
+                f"{off:>8}"
             )
 
 

@@ -91,34 +91,41 @@ def adopt(
 
 def score(
     model: str,
-    input: Path | str,  # noqa: A002 - the word of the command and of the job spec
+    input: Path | str | Sequence[Path | str],  # noqa: A002 - the word of the command and of the job spec
     output: Path | str,
     *,
     key: Sequence[str] = (),
     progress: ProgressCallback | None = None,
     settings: Settings | None = None,
+    **options: Any,
 ) -> RunReport:
     """Score Parquet in bulk on the stack's Ray, or on a private one when no stack is up.
 
     Args:
         model: `NAME@ALIAS`, `NAME/VERSION` or `NAME` (its champion).
-        input: file, folder or glob.
+        input: file, folder, glob or URI such as `s3://bucket/prefix`, or a list of them.
         output: folder that the run becomes.
         key: columns that identify a row; empty means the contract's key.
         progress: is told how far the run is.
+        options: other keys of the batch spec, such as `columns`, `filter`, `join` and `quarantine`.
 
     Raises:
+        SettingsInvalid: an option is unknown or wrong.
         InputError: files, columns or rows break a limit; nothing becomes visible.
         StoreConflict: another run is at `output`.
     """
     from twinscore.batch.run import run_batch
-    from twinscore.batch.spec import ScoreSpec
+    from twinscore.batch.spec import read_score_spec
     from twinscore.stack import connect
 
+    def from_here(location: Path | str) -> str:
+        return str(location) if "://" in str(location) else str(Path(location).absolute())
+
     settings = settings or load_settings()
-    spec = ScoreSpec(
-        model=model, input=str(Path(input).absolute()), output=str(Path(output).absolute()), key=tuple(key)
-    )
+    several = [input] if isinstance(input, str | Path) else list(input)
+    places = [from_here(one) for one in several]
+    document = {"model": model, "input": places if len(places) > 1 else places[0], "output": from_here(output)}
+    spec = read_score_spec({**document, "key": key, **options}, source="score()")
     with connect(settings):
         return run_batch(settings, spec, progress=progress)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +18,7 @@ from twinscore.batch.run import run_version
 from twinscore.batch.shard import ShardJob
 from twinscore.batch.snapshot import take_snapshot
 from twinscore.batch.spec import ScoreSpec
+from twinscore.batch.spec_parts import JoinSpec
 from twinscore.bundle.files import Bundle
 from twinscore.errors import BundleInvalid, PredictFailed, StoreConflict
 from twinscore.scoring.table import SCORE_SCHEMA, check_and_score
@@ -43,6 +46,28 @@ def test_run_on_ray_has_the_scoring_core_s_bits(settings: Settings, bundle: Bund
     assert 2_997 == report.rows_scored == table.num_rows
     assert check_and_score(table, bundle)[1].to_pydict() == made.select(SCORE_SCHEMA.names).to_pydict()
     assert {"data", "home", "out"} == {item.name for item in tmp_path.iterdir()}
+
+
+def test_filter_and_side_table_reach_the_workers(
+    settings: Settings, bundle: Bundle, data: Path, tmp_path: Path
+) -> None:
+    """Each actor reads the side table itself, and leaves out what the filter leaves out."""
+    tables = [pq.read_table(path) for path in sorted(data.iterdir())]
+    pq.write_table(pa.concat_tables(tables).select(["row_id", "debt"]), tmp_path / "side.parquet")
+    for path, table in zip(sorted(data.iterdir()), tables, strict=True):
+        write_rows(path, table.drop_columns(["debt"]))
+    spec = ScoreSpec(
+        model="demo", input=str(data), output=str(tmp_path / "out"), shard_rows=700, filter=[["age", ">=", 40]],
+        join=(JoinSpec(path=str(tmp_path / "side.parquet"), on="row_id", columns=("debt",)),),
+    )  # fmt: skip
+    report = run_version(settings, spec, model_version(bundle), bundle)
+    table = bundle.checker.conform(pa.concat_tables(tables))
+    table = table.filter(pc.field("age") >= 40)
+    verdict, scores = check_and_score(table, bundle)
+
+    assert 3_000 == report.rows_in + report.manifest["rows_filtered"]
+    assert verdict.n_refused == report.rows_quarantined
+    assert scores.to_pydict() == open_run(report.folder).predictions().select(SCORE_SCHEMA.names).to_pydict()
 
 
 def test_input_that_changes_meanwhile(bundle: Bundle, data: Path, tmp_path: Path) -> None:

@@ -17,14 +17,14 @@ from twinscore.batch.plan import plan_shards
 from twinscore.batch.reading import read_piece
 from twinscore.batch.spec import ScoreSpec, read_score_spec
 from twinscore.contract.model import Column, Contract
-from twinscore.errors import FileUnreadable, InputEmpty, SchemaMismatch, SettingsInvalid
+from twinscore.errors import FileUnreadable, InputEmpty, SchemaMismatch, SettingsInvalid, TwinscoreError
 
 CONTRACT = Contract(
     "loans", 1, (Column("id", pa.int64()), Column("country", pa.string()), Column("day", pa.date32())), ("id",), ()
 )
 
 
-def spec(folder: Path | list[str], **more: Any) -> ScoreSpec:
+def spec(folder: Path | list[Path | str], **more: Any) -> ScoreSpec:
     source = [str(one) for one in folder] if isinstance(folder, list) else str(folder)
     return read_score_spec({"model": "m", "input": source, "output": "/o", **more})
 
@@ -178,11 +178,9 @@ def test_unreadable_path(tmp_path: Path) -> None:
     if "Traceback" in done.stderr:
         pytest.skip("another user cannot run this Python here")
 
-    folder, file = done.stdout.splitlines()
-    assert folder.startswith(
-        f"FileUnreadable The input {tmp_path}/in cannot be read: Permission denied. Mend its rights"
-    )
-    assert file == f"FileUnreadable The file {tmp_path}/in/a.parquet cannot be read: Permission denied."
+    listed, opened = done.stdout.splitlines()
+    assert listed.startswith(f"FileUnreadable The input {tmp_path}/in cannot be read: Permission denied. Mend")
+    assert opened == f"FileUnreadable The file {tmp_path}/in/a.parquet cannot be read: Permission denied."
 
 
 WITH_SIDE = Contract(
@@ -238,7 +236,9 @@ def test_another_side_table_is_another_run(tmp_path: Path) -> None:
         ({"path": "nowhere.parquet"}, FileUnreadable, "does not exist"),
     ],
 )
-def test_side_table_that_cannot_be_joined(tmp_path: Path, join: dict[str, Any], kind: type, said: str) -> None:
+def test_side_table_that_cannot_be_joined(
+    tmp_path: Path, join: dict[str, Any], kind: type[TwinscoreError], said: str
+) -> None:
     """Key, columns, size and files of a side table are checked before a row is scored."""
     write(tmp_path / "in/a.parquet", id=[1], customer=["a"], raw=[1], real=[1.0], segment=["x"])
     write(tmp_path / "side.parquet", customer=["a", "b"], income=[1.0, 2.0], segment=["x", "y"], real=[1.0, 2.0])

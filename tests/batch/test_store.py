@@ -118,6 +118,7 @@ def test_store_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         ("s3://bucket/x?regoin=hush", "an option 'regoin'. Did you mean 'region'?"),
         ("s4://bucket/x?a=hush", "begins with 's4'. Known: abfs, abfss, file, gcs, gs, s3."),
         ("s3:///x", "names no bucket"),
+        ("file://host/x", "must be file:///PATH"),
     ],
 )
 def test_location_is_checked_before_anything_is_opened(uri: str, said: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from twinscore.batch.plan import Piece
 
 __all__ = ["read_pages"]
+
+_OF_THE_STORE = re.compile(r"AWS Error|google::cloud|Azure|HTTP|curl|[Tt]imed? ?out|[Cc]onnection")
+"""What a message of a store says; a corrupt page is an OSError too."""
 
 
 def read_pages(
@@ -89,7 +93,7 @@ def _batches(
                     seen += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         problem = masked((str(error) or type(error).__name__).splitlines()[0].rstrip("."))
-        if remote and "AWS Error" in problem:
+        if remote and _OF_THE_STORE.search(problem):
             raise recipe.place.failed(error, piece.name) from error  # type: ignore[union-attr]
         message = (
             f"The file {piece.path} is corrupt in row groups {piece.first_group} to {piece.end_group - 1}, "

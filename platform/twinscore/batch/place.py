@@ -70,7 +70,10 @@ class Place:
             return cls(str(Path(location).expanduser().absolute()))
         scheme, rest = parts[1].lower(), parts[2]
         if scheme == "file":
-            return cls(unquote(rest) or "/")
+            if not rest.startswith("/"):
+                message = f"The location {_plain(location)} must be file:///PATH: it begins with a name of a machine."
+                raise SettingsInvalid(message, scheme=scheme)
+            return cls(unquote(rest))
         if scheme not in _OPTIONS:
             message = f"The location {_plain(location)} begins with {scheme!r}. {near(scheme, ['file', *_OPTIONS])}"
             raise SettingsInvalid(message, scheme=scheme)

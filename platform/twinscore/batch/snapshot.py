@@ -22,7 +22,7 @@ from twinscore.batch.place import Place
 from twinscore.batch.recipe import Recipe, partition_value
 from twinscore.contract.conform import canonical_type
 from twinscore.contract.model import type_name
-from twinscore.errors import InputEmpty, SchemaMismatch, near
+from twinscore.errors import InputEmpty, SchemaMismatch, StoreConflict, near
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,6 +125,7 @@ def take_snapshot(
         FileUnreadable: a file is missing, empty, truncated or not Parquet.
         SchemaMismatch: a column is missing or of another type; file, column and both types are named.
         InputEmpty: there is no file, or no row, or the filter leaves none.
+        StoreConflict: a file of a store changed since it was listed.
         StoreUnavailable: an object store does not answer.
     """
     recipe = recipe or Recipe()
@@ -196,6 +197,12 @@ class _FileCheck:
         else:
             size, digest, metadata, file = read_footer_at(self._place, found.name)
             file.close()
+            if found.size is not None and size != found.size:
+                message = (
+                    f"The file {shown} had {found.size} bytes when it was listed and has {size} now. "
+                    "Run again when nobody writes to the input any more."
+                )
+                raise StoreConflict(message, path=shown)
         columns = self._columns(metadata)
         values = self._folders(shown, columns)
         faults = self._faults(metadata, columns, shown, frozenset(values))
