@@ -11,7 +11,8 @@ import pytest
 
 from twinscore.batch.publish import publish_run, published_run
 from twinscore.batch.read import open_run
-from twinscore.errors import FileUnreadable
+from twinscore.batch.spec_parts import PublishSpec
+from twinscore.errors import FileUnreadable, SettingsInvalid, TwinscoreError
 from twinscore.settings import Settings
 from twinscore.wiring import prediction_sink
 
@@ -61,3 +62,40 @@ def test_a_changed_run_is_not_published(run: Run, settings: Settings, uri: str) 
 
     with pytest.raises(FileUnreadable, match=f"{part.name} is missing"):
         publish_run(opened, prediction_sink(settings, uri))
+
+
+def test_a_spec_publishes_what_it_commits(run: Run, settings: Settings) -> None:
+    """Every sink gets the rows after the commit; a second call finds them there."""
+    wanted = (PublishSpec(to="sqlite:///scores.db", table="loans"), PublishSpec(to="iceberg:", table="loans"))
+    first, second = run(publish=wanted), run(publish=wanted)
+
+    with closing(sqlite3.connect(settings.lake / "scores.db")) as connection:
+        (count,) = connection.execute("select count(*) from loans").fetchone()
+    assert [(3_000, False), (3_000, False)] == [(one.rows, one.already_there) for one in first.published]
+    assert (True, [True, True], 3_000) == (
+        second.already_committed, [one.already_there for one in second.published], count,
+    )  # fmt: skip
+
+
+def test_a_sink_that_fails_leaves_the_run_committed(run: Run, settings: Settings, tmp_path: Path) -> None:
+    """The error says so; the same call publishes when the sink is mended, without scoring again."""
+    (settings.lake).mkdir(parents=True)
+    place = settings.lake / "scores.db"
+    place.write_text("not a database, but long enough to be read as one" * 30)
+    wanted = (PublishSpec(to="sqlite:///scores.db", table="loans"),)
+
+    with pytest.raises(TwinscoreError, match=r"is committed at .* and not published to sqlite.* Run the same again"):
+        run(publish=wanted)
+    place.unlink()
+    again = run(publish=wanted)
+
+    assert (True, False) == (again.already_committed, again.published[0].already_there)
+    assert (tmp_path / "out" / "_manifest.json").exists()
+
+
+def test_a_sink_that_cannot_be_is_refused_before_scoring(run: Run, tmp_path: Path) -> None:
+    """An unknown kind of sink ends the run before it begins."""
+    with pytest.raises(SettingsInvalid, match="oracle"):
+        run(publish=(PublishSpec(to="oracle://host/db", table="loans"),))
+
+    assert not (tmp_path / "out").exists()

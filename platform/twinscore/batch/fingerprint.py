@@ -41,7 +41,7 @@ class Identity:
         """16 hex digits.
 
         >>> Identity(model="m", version="1", bundle="b", contract="c", snapshot="s", key=("id",)).run_id
-        '1f0f7d62b8ff90ca'
+        '617386f3a73630f9'
         """
         text = json.dumps({**self.to_plain(), "format": FORMAT}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 __all__ = ["STEPS", "Progress", "ProgressCallback", "Reporter", "json_lines", "log_progress"]
 
-STEPS = ("resolve", "snapshot", "start", "score", "keys", "commit", "done")
+STEPS = ("resolve", "snapshot", "start", "score", "keys", "commit", "publish", "done")
 """Steps of a run, in order."""
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from twinscore.batch.parts import QUARANTINE
-from twinscore.errors import InputEmpty
+from twinscore.errors import InputEmpty, TwinscoreError
 from twinscore.ports.prediction_sink import PublishedRun
 
 if TYPE_CHECKING:
@@ -19,9 +19,28 @@ if TYPE_CHECKING:
     from twinscore.batch.read import CommittedRun
     from twinscore.ports.prediction_sink import PredictionSink, Published
 
-__all__ = ["publish_run", "published_run"]
+__all__ = ["publish_all", "publish_run", "published_run"]
 
 _BATCH_ROWS = 65_536
+
+
+def publish_all(run: CommittedRun, sinks: Sequence[tuple[str, PredictionSink]]) -> tuple[Published, ...]:
+    """Publish a run to every sink, each named by where it is; what was published before is left as it is.
+
+    Raises:
+        TwinscoreError: a sink refused; the run stays committed, and the message says how to publish it later.
+    """
+    published = []
+    for where, sink in sinks:
+        try:
+            published.append(publish_run(run, sink))
+        except TwinscoreError as error:
+            message = (
+                f"Run {run.manifest['run_id']} is committed at {run.folder} and not published to {where}: "
+                f"{error.message} Run the same again to publish it."
+            )
+            raise type(error)(message, **error.fields) from error
+    return tuple(published)
 
 
 def publish_run(

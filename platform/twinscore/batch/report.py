@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from twinscore.batch.spec import QuarantineLimit
     from twinscore.contract.run_rules import RunResult
+    from twinscore.ports.prediction_sink import Published
 
 __all__ = ["RunReport", "refusal"]
 
@@ -32,6 +33,8 @@ class RunReport:
     folder: Path
     manifest: Mapping[str, Any] = field(repr=False)
     already_committed: bool
+    published: tuple[Published, ...] = ()
+    """Where the spec wanted its rows besides, in its order."""
 
     @property
     def run_id(self) -> str:

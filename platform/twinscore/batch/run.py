@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -13,9 +13,10 @@ from twinscore.batch.fingerprint import FORMAT, Identity
 from twinscore.batch.intake import open_intake
 from twinscore.batch.manifest import committed_run, counts, judged, rates
 from twinscore.batch.passes import score_shards
-from twinscore.batch.place import Place
+from twinscore.batch.place import Place, masked
 from twinscore.batch.plan import plan_shards
 from twinscore.batch.progress import Reporter
+from twinscore.batch.publish import publish_all
 from twinscore.batch.read import CommittedRun
 from twinscore.batch.report import RunReport, refusal
 from twinscore.batch.resume import make_way, pinned_version
@@ -25,10 +26,10 @@ from twinscore.batch.staging import Staging
 from twinscore.clock import SystemClock
 from twinscore.contract.model import type_name
 from twinscore.errors import SettingsInvalid, StoreConflict
-from twinscore.wiring import load_version
+from twinscore.wiring import load_version, prediction_sink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from twinscore.batch.progress import ProgressCallback
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from twinscore.bundle.files import Bundle
     from twinscore.clock import Clock
     from twinscore.ports.model_store import ModelVersion
+    from twinscore.ports.prediction_sink import PredictionSink
     from twinscore.settings import Settings
 
 __all__ = ["run_batch", "run_version"]
@@ -81,12 +83,14 @@ def run_version(
         RunRefused: more rows were refused than the spec allows, or a run-level rule failed.
         StoreConflict: the output holds something else, or the input changed meanwhile.
         StoreUnavailable: the output cannot be written.
-        PredictFailed, StackBroken: Ray, or a worker, failed.
+        PredictFailed, StackBroken: Ray, or a worker, failed; what was finished is kept for the next call.
     """
     clock, reporter = clock or SystemClock(), reporter or Reporter(None)
     began = clock.monotonic_s()
     spec = spec.placed(settings.lake.resolve())
     target = Path(spec.output)
+    # Before anything is scored: a sink that cannot be is refused now.
+    sinks = [(masked(one.to), prediction_sink(settings, one.to, one.table)) for one in spec.publish]
     reporter.step("snapshot", detail=f"{version.ref}, bundle {bundle.digest[:12]}")
     _refuse_overlap(spec)
     intake = open_intake(spec, bundle.contract)
@@ -98,6 +102,7 @@ def run_version(
     run_id = identity.run_id
     earlier = _earlier(target, run_id)
     if earlier is not None:
+        earlier = _published(earlier, sinks, reporter)
         reporter.finish(earlier.rows_in, earlier.rows_quarantined, 0.0, f"run {run_id} was committed before")
         return earlier
     versions = {name: installed(name) for name in _WRITERS}
@@ -159,9 +164,16 @@ def run_version(
             staging.refuse({**manifest, "refused": refused.message})
             raise refused
         staging.commit(manifest)
-    report = RunReport(target, manifest, already_committed=False)
+    report = _published(RunReport(target, manifest, already_committed=False), sinks, reporter)
     reporter.finish(report.rows_in, report.rows_quarantined, report.rows_per_s, f"run {run_id} at {target}")
     return report
+
+
+def _published(report: RunReport, sinks: Sequence[tuple[str, PredictionSink]], reporter: Reporter) -> RunReport:
+    if not sinks or not report.rows_scored:
+        return report
+    reporter.step("publish", report.rows_scored, ", ".join(where for where, _ in sinks))
+    return replace(report, published=publish_all(CommittedRun(report.folder, report.manifest), sinks))
 
 
 def _refuse_overlap(spec: ScoreSpec) -> None:

@@ -94,8 +94,12 @@ class PublishSpec:
     table: str
 
     def __post_init__(self) -> None:
-        if "://" not in self.to:
-            refuse("publish.to", "a URI such as postgresql://host/database", self.to)
+        if "://" not in self.to and self.to != "iceberg:":
+            refuse(
+                "publish.to",
+                "a URI such as postgresql://host/database, or iceberg: for the catalogue in the lake",
+                self.to,
+            )
         if re.search(r"://[^/\s@]*:[^/\s@]*@", self.to):
             shown = re.sub(r"(://)[^/\s@]*@", r"\1***@", self.to)
             refuse("publish.to", "without a password, which the environment holds", shown)

@@ -26,6 +26,7 @@ _STEPS = {
     "start": "Starting workers",
     "score": "Scoring",
     "commit": "Committing",
+    "publish": "Publishing",
     "done": "Done",
 }
 _SHOWN_RULES = 5
