@@ -63,9 +63,15 @@ test: $(STAMP) ## Run the standard suite.
 test-slow: $(STAMP) ## Run only the tests that take more than a minute each.
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-.PHONY: bench
-bench: $(STAMP) ## Run the measurements in benchmarks/, one after the other (some minutes, and a quiet machine).
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+.PHONY: chaos bench bench-batch
+chaos: $(STAMP) ## Kill processes, a hundred times: driver, workers and raylet of batch runs (half an hour).
+	@$(BIN)/python -m pytest -m chaos -s $(ARGS)
+
+bench: $(STAMP) ## Measure contract, single rows and bulk margins (some minutes, and a quiet machine).
+	@for name in contract_cost single_row bulk_margins; do echo "== $$name"; $(BIN)/python "benchmarks/$$name.py"; done
+
+bench-batch: $(STAMP) ## Measure the batch path into benchmarks/results/batch.json; ARGS="--spark PYTHON" adds Spark.
+	@$(BIN)/python benchmarks/batch.py $(ARGS)
 
 ##@ Look after it
 
