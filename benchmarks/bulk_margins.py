@@ -72,11 +72,8 @@ def main() -> None:
                 },
                 given.rounds,
             )
-            ratio = us["own"] / us["bulk"]
-            print(
-                f"{depth:>5} {coded:>10} {us['own']:>9.2f} {us['each']:>10.2f} {us['bulk']:>7.2f} {ratio:>6.2f} "
-                f"{off:>8}"
-            )
+            times = f"{us['own']:>9.2f} {us['each']:>10.2f} {us['bulk']:>7.2f}"
+            print(f"{depth:>5} {coded:>10} {times} {us['own'] / us['bulk']:>6.2f} {off:>8}")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,7 @@ __all__ = ["publish_command"]
 
 def publish_command(
     run: Annotated[Path, typer.Argument(help="Folder of a committed run.")],
-    to: Annotated[
-        str, typer.Option(help="postgresql://user@host/db, sqlite:////path/file.db or iceberg:")
-    ],
+    to: Annotated[str, typer.Option(help="postgresql://user@host/db, sqlite:////path/file.db or iceberg:")],
     table: Annotated[str | None, typer.Option(help="Where rows go. Default: the model's name.")] = None,
     supersedes: Annotated[
         list[str] | None, typer.Option(help="Run id whose rows this run replaces; repeat it.")
