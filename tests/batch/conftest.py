@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from twinscore.batch.checkpoint import KEYS, SHARDS
 from twinscore.batch.drive import Pool
-from twinscore.batch.parts import QUARANTINE
+from twinscore.batch.parts import EXPLANATIONS, QUARANTINE
 from twinscore.batch.plan import Shard
 from twinscore.batch.report import RunReport
 from twinscore.batch.run import run_version
@@ -98,7 +98,7 @@ def run(settings: Settings, bundle: Bundle, data: Path, tmp_path: Path) -> Run:
 
 def staging_folder(folder: Path) -> Path:
     """Make what a worker writes into."""
-    for name in (KEYS, SHARDS, QUARANTINE):
+    for name in (KEYS, SHARDS, QUARANTINE, EXPLANATIONS):
         (folder / name).mkdir()
     return folder
 

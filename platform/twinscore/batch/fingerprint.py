@@ -33,6 +33,8 @@ class Identity:
     """Columns that identify a row."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Renamed columns, filter and joins."""
+    explain: Mapping[str, Any] = field(default_factory=dict)
+    """Which rows get their contributions, and where; empty when none do."""
     shard_rows: int | None = None
     """Decides how rows are spread over files."""
 
@@ -41,14 +43,14 @@ class Identity:
         """16 hex digits.
 
         >>> Identity(model="m", version="1", bundle="b", contract="c", snapshot="s", key=("id",)).run_id
-        '617386f3a73630f9'
+        '43469a0a33aab1db'
         """
         text = json.dumps({**self.to_plain(), "format": FORMAT}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_plain(self) -> dict[str, Any]:
         """Return the identity as JSON can hold it."""
-        return {**asdict(self), "key": list(self.key), "recipe": dict(self.recipe)}
+        return {**asdict(self), "key": list(self.key), "recipe": dict(self.recipe), "explain": dict(self.explain)}
 
     def differences(self, other: Mapping[str, Any]) -> list[str]:
         """Name what differs from another run's `to_plain`, ours first.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from twinscore.batch.keys import key_rule
 from twinscore.batch.verdicts import run_rules
 from twinscore.contract.run_rules import RunResult, judge
 from twinscore.errors import PredictFailed, StoreConflict, StoreUnavailable
+from twinscore.scoring.attribution_summary import AttributionSummary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,8 +106,19 @@ def counts(results: Sequence[ShardResult], snapshot: Snapshot) -> dict[str, Any]
         "rows_quarantined": quarantined,
         "rows_flagged": sum(result.rows_flagged for result in results),
         "rules": dict(sorted(rules.items())),
+        **_attributions(results),
         "decisions": dict(sorted(decisions.items())),
         "score_counts": [sum(bins) for bins in zip(*(result.score_counts for result in results), strict=True)],
+    }
+
+
+def _attributions(results: Sequence[ShardResult]) -> dict[str, Any]:
+    found = [AttributionSummary.from_json(one.attributions) for one in results if one.attributions is not None]
+    whole = reduce(AttributionSummary.merge, found) if found else None
+    return {
+        "rows_explained": whole.rows if whole else 0,
+        "additivity_error": max(one.additivity_error for one in results),
+        "attributions": whole.to_json() if whole else None,
     }
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "EXPLANATIONS",
     "QUARANTINE",
     "UNFINISHED",
     "PartFile",
@@ -36,6 +37,8 @@ __all__ = [
 QUARANTINE = "_quarantine"
 """Folder of refused rows inside a run's; readers skip names that begin with `_`."""
 
+EXPLANATIONS = "_explanations"
+"""Folder of contributions inside a run's, when they are not columns of the predictions."""
 UNFINISHED = ".unfinished"
 """End of the name of a file that is being written."""
 
@@ -160,9 +163,13 @@ class _Digested:
         return self._hash.hexdigest()
 
 
-def prediction_schema(key: pa.Schema, scores: pa.Schema, constants: Mapping[str, Any]) -> pa.Schema:
-    """Return key columns, scores, then what is the same in every row of the run."""
-    return pa.schema([*key, *scores, *(pa.field(name, _type_of(value)) for name, value in constants.items())])
+def prediction_schema(
+    key: pa.Schema, scores: pa.Schema, constants: Mapping[str, Any], more: pa.Schema | None = None
+) -> pa.Schema:
+    """Return key columns, scores, `more`, then what is the same in every row of the run."""
+    return pa.schema(
+        [*key, *scores, *(more or ()), *(pa.field(name, _type_of(value)) for name, value in constants.items())]
+    )
 
 
 def quarantine_schema(key: pa.Schema) -> pa.Schema:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-from twinscore.batch.parts import QUARANTINE
 from twinscore.errors import InputEmpty, TwinscoreError
 from twinscore.ports.prediction_sink import PublishedRun
 
@@ -68,7 +67,7 @@ def published_run(run: CommittedRun, *, dataset: str | None = None, supersedes: 
     """
     run.verify(contents=False)
     manifest = run.manifest
-    files = [run.folder / part["name"] for part in manifest["files"] if not part["name"].startswith(f"{QUARANTINE}/")]
+    files = [run.folder / part["name"] for part in manifest["files"] if "/" not in part["name"]]
     if not files:
         message = f"Run {manifest['run_id']} at {run.folder} has no scored row; there is nothing to publish."
         raise InputEmpty(message, folder=str(run.folder), run_id=manifest["run_id"])

@@ -60,7 +60,7 @@ class CommittedRun:
 
     def _read(self, *, quarantine: bool, columns: Sequence[str] | None) -> pa.Table:
         names = [part["name"] for part in self.manifest["files"]]
-        wanted = [name for name in names if name.startswith(f"{QUARANTINE}/") == quarantine]
+        wanted = [name for name in names if (name.startswith(f"{QUARANTINE}/") if quarantine else "/" not in name)]
         tables = [pq.ParquetFile(self.folder / name).read(columns=columns) for name in wanted]
         return pa.concat_tables(tables) if tables else pa.table({})
 

@@ -98,6 +98,7 @@ def run_version(
     identity = Identity(
         model=version.model, version=version.version, bundle=bundle.digest, contract=bundle.contract_digest,
         snapshot=snapshot.digest, key=tuple(key.names), recipe=intake.recipe.facts(), shard_rows=spec.shard_rows,
+        explain=asdict(spec.explain) if spec.explain.rows != "none" else {},
     )  # fmt: skip
     run_id = identity.run_id
     earlier = _earlier(target, run_id)
@@ -127,9 +128,11 @@ def run_version(
             "input_snapshot": snapshot.digest,
         }
         types = tuple((item.name, type_name(item.type)) for item in key)
+        job = ShardJob(
+            str(staging.folder), types, constants, recipe=intake.recipe, explain=spec.explain, attempt=staging.attempt
+        )
         passes = score_shards(
-            plan_shards(snapshot, spec.shard_rows), bundle,
-            ShardJob(str(staging.folder), types, constants, recipe=intake.recipe, attempt=staging.attempt),
+            plan_shards(snapshot, spec.shard_rows), bundle, job,
             threads=settings.num_cpus, workers=lambda: workers(settings), reporter=reporter,
         )  # fmt: skip
         reporter.step("commit", snapshot.rows)
@@ -149,6 +152,7 @@ def run_version(
             "contract_digest": bundle.contract_digest,
             "input": intake.to_plain(),
             "key": key.names,
+            "explain": asdict(spec.explain),
             "quarantine_limit": asdict(spec.quarantine),
             **counts(passes.results, snapshot),
             "run_results": [asdict(answer) for answer in answers],

@@ -7,27 +7,27 @@ aggregates and seconds.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from twinscore.batch.checkpoint import save_result
+from twinscore.batch.explained import chosen_rows, explained_rows, spread
 from twinscore.batch.keys import key_hashes, key_rule, save_hashes
-from twinscore.batch.parts import QUARANTINE, PartWriter, constant, prediction_schema, quarantine_schema
+from twinscore.batch.parts import EXPLANATIONS, QUARANTINE, PartWriter, constant, prediction_schema
 from twinscore.batch.reading import BATCH_ROWS, read_piece
 from twinscore.batch.recipe import Recipe
-from twinscore.batch.shard_result import ShardResult
+from twinscore.batch.spec_parts import ExplainSpec
 from twinscore.batch.staging import is_current
+from twinscore.batch.tally import Laps, Tally
 from twinscore.batch.verdicts import Refusals, run_rules
-from twinscore.bundle.profile import bin_counts
 from twinscore.contract.aggregate import aggregate
 from twinscore.contract.model import type_of
 from twinscore.errors import StoreConflict
+from twinscore.scoring.attribution import explanation_schema
 from twinscore.scoring.table import SCORE_SCHEMA, predict_margins, score_margins
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twinscore.batch.plan import Piece, Shard
+    from twinscore.batch.shard_result import ShardResult
     from twinscore.bundle.files import Bundle
-    from twinscore.contract.aggregate import Aggregate
 
 __all__ = ["ShardJob", "score_shard"]
 
@@ -56,6 +56,8 @@ class ShardJob:
     """Threads that predict."""
     recipe: Recipe = field(default_factory=Recipe)
     """Where columns come from and which rows stay."""
+    explain: ExplainSpec = field(default_factory=ExplainSpec)
+    """Which rows get their contributions."""
     attempt: str | None = None
     """Which attempt at the run this is; None writes whoever else does."""
 
@@ -63,22 +65,6 @@ class ShardJob:
     def key_schema(self) -> pa.Schema:
         """Arrow schema of the key columns."""
         return pa.schema([pa.field(name, type_of(kind)) for name, kind in self.key])
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What adds up over the batches of a shard."""
-
-    rows: int = 0
-    scored: int = 0
-    flagged: int = 0
-    filtered: int = 0
-    rules: Counter[str] = field(default_factory=Counter)
-    decisions: Counter[str] = field(default_factory=Counter)
-    score_counts: Any = 0
-    hashes: list[NDArray[np.uint64]] = field(default_factory=list)
-    aggregate: Aggregate | None = None
-    seconds: Counter[str] = field(default_factory=Counter)
 
 
 def score_shard(
@@ -101,11 +87,19 @@ def score_shard(
     key = job.key_schema
     folder = Path(job.folder)
     name = f"part-{shard.number:05d}.parquet"
-    schema = prediction_schema(key, SCORE_SCHEMA, job.constants)
-    tally = _Tally()
+    explained_schema = explanation_schema(bundle) if job.explain.rows != "none" else None
+    in_columns = explained_schema if job.explain.into == "columns" else None
+    schema = prediction_schema(key, SCORE_SCHEMA, job.constants, in_columns)
+    tally = Tally()
     part = PartWriter(folder, name, schema)
-    refused: PartWriter | None = None
-    clock = _Laps(tally.seconds)
+    beside: dict[str, PartWriter] = {}
+
+    def write_beside(place: str, table: pa.Table) -> None:
+        if place not in beside:
+            beside[place] = PartWriter(folder / place, name, table.schema)
+        beside[place].write(table)
+
+    clock = Laps(tally.seconds)
     try:
         for table, origin, columns in clock.around("extract", _batches(shard, bundle, key, job.recipe, tally)):
             known = table.select(bundle.contract.schema.names)
@@ -113,7 +107,7 @@ def score_shard(
             verdict = refusals.verdict()
             found = aggregate(run_rules(bundle.checker, key.names), known, verdict, columns=columns[0])
             found = replace(found, columns=frozenset(columns))
-            tally.aggregate = found if tally.aggregate is None else tally.aggregate.merge(found)
+            tally.add_aggregate(found)
             hashes, whole = key_hashes(table.select(key.names))
             tally.hashes.append(hashes if whole.all() else hashes[whole])
             clock.lap("check")
@@ -125,42 +119,43 @@ def score_shard(
             clock.lap("transform")
             margins = predict_margins(encoded, bundle, threads=job.threads)
             scores = score_margins(margins, bundle, flagged=flagged)
-            _count(tally, scores, flagged, bundle)
+            tally.add_scores(scores, flagged, bundle)
             clock.lap("predict")
+            if explained_schema is not None:
+                kept = hashes[verdict.accepted] if verdict.n_refused else hashes
+                chosen = chosen_rows(job.explain, scores.column("review").to_numpy(), kept)
+                explained, summary = explained_rows(encoded, margins, chosen, bundle)
+                tally.add_explained(explained, summary)
+                if in_columns is not None:
+                    scores = _beside_each_other(scores, spread(explained, chosen, bundle))
+                elif explained.num_rows:
+                    keys = taken.select(key.names).filter(pa.array(chosen))
+                    write_beside(EXPLANATIONS, _beside_each_other(keys, explained))
+                clock.lap("explain")
             part.write(_predictions(taken, scores, schema, job))
             tally.rows += table.num_rows
             if verdict.n_refused:
                 tally.rules.update(refusals.rows_by_rule())
-                if refused is None:
-                    refused = PartWriter(folder / QUARANTINE, name, quarantine_schema(key))
-                refused.write(refusals.lines(table, key, origin, shard.number))
+                write_beside(QUARANTINE, refusals.lines(table, key, origin, shard.number))
             clock.lap("write")
         if job.attempt is not None and not is_current(folder, job.attempt):
             message = f"Another attempt writes {folder} now; this worker gives shard {shard.number} up."
             raise StoreConflict(message, folder=str(folder), shard=shard.number)
         parts = [part.close()]
-        if refused is not None:
-            parts.append(replace(refused.close(), name=f"{QUARANTINE}/{name}"))
-        keys = save_hashes(folder, shard.number, np.concatenate([np.zeros(0, np.uint64), *tally.hashes]))
+        parts += [replace(writer.close(), name=f"{place}/{name}") for place, writer in beside.items()]
+        hashed = save_hashes(folder, shard.number, np.concatenate([np.zeros(0, np.uint64), *tally.hashes]))
         clock.lap("write")
     except BaseException:
         part.abandon()
-        if refused is not None:
-            refused.abandon()
+        for writer in beside.values():
+            writer.abandon()
         raise
     if tally.aggregate is None:
         none = bundle.contract.schema.empty_table()
         tally.aggregate = aggregate(run_rules(bundle.checker, key.names), none, bundle.checker.check(none))
         tally.aggregate = replace(tally.aggregate, columns=frozenset())
-        _count(tally, SCORE_SCHEMA.empty_table(), np.zeros(0, bool), bundle)
-    result = ShardResult(
-        number=shard.number, rows_in=tally.rows, rows_scored=tally.scored, rows_flagged=tally.flagged,
-        rows_filtered=tally.filtered, rows_repeated=int(repeated.sum()), rules=dict(tally.rules),
-        decisions=dict(tally.decisions),
-        score_counts=tuple(int(count) for count in tally.score_counts), aggregate=tally.aggregate, parts=tuple(parts),
-        keys=keys, seconds={step: round(value, 6) for step, value in tally.seconds.items()}, began=began,
-        ended=time.time(),
-    )  # fmt: skip
+        tally.add_scores(SCORE_SCHEMA.empty_table(), np.zeros(0, bool), bundle)
+    result = tally.result(shard.number, tuple(parts), hashed, int(repeated.sum()), began)
     save_result(folder, result)
     return result
 
@@ -174,14 +169,8 @@ def _check(table: pa.Table, known: pa.Table, repeated: NDArray[np.bool_], bundle
     return refusals
 
 
-def _count(tally: _Tally, scores: pa.Table, flagged: NDArray[np.bool_], bundle: Bundle) -> None:
-    """Add a batch's scores to the shard's counts, in the bins of the bundle's reference profile."""
-    tally.scored += scores.num_rows
-    tally.flagged += int(np.count_nonzero(flagged))
-    edges = np.array(bundle.profile["score"]["edges"], np.float64)
-    tally.score_counts = tally.score_counts + bin_counts(scores.column("score").to_numpy(), edges)
-    for item in pc.value_counts(scores.column("decision").drop_null()).to_pylist():
-        tally.decisions[item["values"]] += item["counts"]
+def _beside_each_other(left: pa.Table, right: pa.Table) -> pa.Table:
+    return pa.table([*left.columns, *right.columns], schema=pa.schema([*left.schema, *right.schema]))
 
 
 Origin = list[tuple["Piece", "int | NDArray[np.int64]", int]]
@@ -189,7 +178,7 @@ Origin = list[tuple["Piece", "int | NDArray[np.int64]", int]]
 
 
 def _batches(
-    shard: Shard, bundle: Bundle, key: pa.Schema, recipe: Recipe, tally: _Tally
+    shard: Shard, bundle: Bundle, key: pa.Schema, recipe: Recipe, tally: Tally
 ) -> Iterator[tuple[pa.Table, Origin, tuple[tuple[str, ...], ...]]]:
     """Yield tables of about BATCH_ROWS rows; small pieces are joined, because a batch has a price of its own."""
     extra = [item for item in key if item.name not in bundle.contract.schema.names]
@@ -221,21 +210,3 @@ def _predictions(taken: pa.Table, scores: pa.Table, schema: pa.Schema, job: Shar
     columns += [scores.column(name) for name in scores.schema.names]
     columns += [constant(value, rows) for value in job.constants.values()]
     return pa.table(columns, schema=schema)
-
-
-class _Laps:
-    """A stopwatch that adds up the seconds of named steps."""
-
-    def __init__(self, seconds: Counter[str]) -> None:
-        self._seconds = seconds
-        self._last = time.perf_counter()
-
-    def lap(self, step: str) -> None:
-        now = time.perf_counter()
-        self._seconds[step] += now - self._last  # type: ignore[assignment]
-        self._last = now
-
-    def around(self, step: str, items: Iterator[Any]) -> Iterator[Any]:
-        for item in items:
-            self.lap(step)
-            yield item

@@ -32,6 +32,10 @@ class ShardResult:
     """Scored rows by decision; empty for numbers."""
     score_counts: tuple[int, ...]
     """Scored rows in each bin of the reference profile's score."""
+    attributions: Mapping[str, Any] | None
+    """Summary of the contributions of explained rows, as `AttributionSummary.to_json` has it; None without any."""
+    additivity_error: float
+    """The largest of the explained rows."""
     aggregate: Aggregate
     parts: tuple[PartFile, ...]
     keys: PartFile
@@ -59,6 +63,8 @@ class ShardResult:
             "rules": dict(self.rules),
             "decisions": dict(self.decisions),
             "score_counts": list(self.score_counts),
+            "attributions": self.attributions,
+            "additivity_error": self.additivity_error,
             "aggregate": self.aggregate.to_json(),
             "parts": [part.to_plain() for part in self.parts],
             "keys": self.keys.to_plain(),
@@ -80,6 +86,8 @@ class ShardResult:
             plain["rules"],
             plain["decisions"],
             tuple(plain["score_counts"]),
+            plain["attributions"],
+            plain["additivity_error"],
             Aggregate.from_json(plain["aggregate"]),
             tuple(PartFile(**part) for part in plain["parts"]),
             PartFile(**plain["keys"]),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from twinscore.batch.checkpoint import KEYS, SHARDS, write_whole
 from twinscore.batch.manifest import MANIFEST, committed_run, unavailable
-from twinscore.batch.parts import QUARANTINE, UNFINISHED
+from twinscore.batch.parts import EXPLANATIONS, QUARANTINE, UNFINISHED
 from twinscore.errors import PredictFailed, StackBroken, StoreConflict, StoreUnavailable, TwinscoreError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ __all__ = [
 
 FACTS = "_run.json"
 """What an attempt must know of the first one, as long as the run is not committed."""
+_FOLDERS = (QUARANTINE, EXPLANATIONS, KEYS, SHARDS)
 
 
 class Staging:
@@ -150,13 +151,12 @@ class Staging:
         kept = None if self._restart else _facts(self.folder)
         if kept is None:
             shutil.rmtree(self.folder, ignore_errors=True)
-            (self.folder / QUARANTINE).mkdir(parents=True)
-            (self.folder / KEYS).mkdir()
-            (self.folder / SHARDS).mkdir()
+            for name in _FOLDERS:
+                (self.folder / name).mkdir(parents=True)
             # Written last: without it, the folder is none.
             write_whole(self.folder / FACTS, json.dumps(self.facts).encode())
             return
-        for name in (QUARANTINE, KEYS, SHARDS):
+        for name in _FOLDERS:
             (self.folder / name).mkdir(exist_ok=True)
         self.facts, self.resumed = kept, True
         _sweep(self.folder)
@@ -164,11 +164,11 @@ class Staging:
     def _seal(self, manifest: Mapping[str, Any]) -> None:
         """Put the manifest and the names of all files on disk."""
         try:
-            quarantine = self.folder / QUARANTINE
-            if any(quarantine.iterdir()):
-                _sync(quarantine)
-            else:
-                quarantine.rmdir()
+            for place in (self.folder / QUARANTINE, self.folder / EXPLANATIONS):
+                if any(place.iterdir()):
+                    _sync(place)
+                else:
+                    place.rmdir()
             write_whole(self.folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode() + b"\n")
             _sync(self.folder)
         except OSError as error:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from twinscore.errors import BundleInvalid, SchemaMismatch
 from twinscore.scoring.attribution_tables import expected_margins, refusal, tabulate
 from twinscore.scoring.link import link_of
-from twinscore.scoring.table import margins_of
+from twinscore.scoring.table import predict_margins
 from twinscore.scoring.trees import read_trees
 
 if TYPE_CHECKING:
@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 
     from twinscore.bundle.files import Bundle
 
-__all__ = ["EXACT", "XGBOOST", "Attribution", "attribution_of", "explain", "explanation_schema", "top"]
+__all__ = [
+    "EXACT",
+    "XGBOOST",
+    "Attribution",
+    "attribution_of",
+    "explain",
+    "explain_encoded",
+    "explanation_schema",
+    "top",
+]
 
 EXACT, XGBOOST = "exact_table", "xgboost"
 """How contributions are computed: from tables, or by XGBoost's own `pred_contribs`."""
@@ -200,9 +209,13 @@ def explain(table: pa.Table, bundle: Bundle, margins: Float32 | None = None) -> 
     Returns:
         (n_rows, `explanation_schema`), in the order of `table`.
     """
-    attribution = attribution_of(bundle)
-    margins = margins_of(table, bundle) if margins is None else margins
     encoded = bundle.spec.encode(table)
+    return explain_encoded(encoded, predict_margins(encoded, bundle) if margins is None else margins, bundle)
+
+
+def explain_encoded(encoded: Float32, margins: Float32, bundle: Bundle) -> pa.Table:
+    """Explain encoded rows, (n_rows, n_features), that have these margins; see `explain`."""
+    attribution = attribution_of(bundle)
     decided = np.zeros(len(encoded), dtype=np.int64)
     reached = margins
     if attribution.n_outputs > 1:
