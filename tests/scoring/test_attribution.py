@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import combinations
 from math import factorial
@@ -16,6 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twinscore.bundle.features import infer_features
+from twinscore.contract.compile import compile_contract
+from twinscore.contract.infer import infer_contract
 from twinscore.errors import SchemaMismatch
 from twinscore.scoring import attribution_tables
 from twinscore.scoring.attribution import EXACT, XGBOOST, Attribution, attribution_of, explain, explanation_schema, top
@@ -227,6 +230,18 @@ def test_a_model_without_tables_is_explained_by_xgboost(monkeypatch: pytest.Monk
     assert other.contributions(encoded).shape == (len(encoded), 5)
 
 
+def test_a_node_without_cover_is_left_to_xgboost() -> None:
+    """Where no training row came by there is no share to divide by; it is said, and XGBoost explains."""
+    booster, encoded = made("binary:logistic", categories=3)
+    document = json.loads(bytes(booster.save_raw("json")).decode())
+    document["learner"]["gradient_booster"]["model"]["trees"][2]["sum_hessian"][0] = 0.0
+    attribution = Attribution(xgboost.Booster(model_file=bytearray(json.dumps(document).encode())))
+
+    assert attribution.method == XGBOOST
+    assert "tree 2" in str(attribution.mismatch)
+    assert attribution.contributions(encoded).shape == encoded.shape
+
+
 def test_rows_that_do_not_fit_are_refused() -> None:
     """Another width, and an output that is not there, are named."""
     booster, encoded = made("binary:logistic")
@@ -289,11 +304,13 @@ def test_tables_that_differ_are_set_aside(bundle: Bundle, monkeypatch: pytest.Mo
 
 def test_real_rows_are_explained_as_xgboost_does(adult_train: Path, adult_test: Path) -> None:
     """Census income with its categories and gaps: within 1e-4 on 2,000 rows the model has not seen."""
-    train, test = pq.read_table(adult_train), pq.read_table(adult_test).slice(0, 2000)
-    spec = infer_features(train, exclude=["row_id", "label"])
+    raw = pq.read_table(adult_train)
+    conform = compile_contract(infer_contract(raw.drop_columns(["label"]), name="adult", key=["row_id"])).conform
+    train, test = conform(raw), conform(pq.read_table(adult_test).slice(0, 2000))
+    spec = infer_features(train, exclude=["row_id"])
     types = spec.feature_types
     matrix = xgboost.DMatrix(
-        spec.encode(train), train["label"].to_numpy(), feature_types=types, feature_names=spec.names,
+        spec.encode(train), raw["label"].to_numpy(), feature_types=types, feature_names=spec.names,
         enable_categorical=True,
     )  # fmt: skip
     params = {"objective": "binary:logistic", "max_depth": 6, "eta": 0.1, "nthread": 2}
