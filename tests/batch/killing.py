@@ -38,6 +38,34 @@ run_version(load_settings(home=home, num_cpus=2), spec, ModelVersion("demo", "1"
 """
 
 
+TWO_NODES = """
+import os, signal
+import ray
+from ray.cluster_utils import Cluster
+head = {"num_cpus": 1, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, shutdown_at_exit=False, head_node_args=head)
+second = cluster.add_node(num_cpus=1)
+ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
+scored = 0
+def told(event):
+    global scored
+    tell(event)
+    scored += event.step == "score"
+    if scored == 6:
+        os.kill(second.all_processes["raylet"][0].process.pid, signal.SIGKILL)
+        scored += 1
+        print("killed the second node", flush=True)
+"""
+AFTER_TWO_NODES = """
+ray.shutdown()
+for node in (second, cluster.head_node):
+    node.kill_all_processes(check_alive=False, allow_graceful=False)
+# Ray's own farewell would complain of the killed node.
+os._exit(0)
+"""
+"""TWO_NODES is put before the run: a Ray of two raylets, one of which is killed at the sixth word of progress."""
+
+
 @dataclass
 class Attempts:
     """Attempts at one run, each killed once, until one ends by itself."""
@@ -50,13 +78,25 @@ class Attempts:
     killed: list[tuple[str, str]] = field(default_factory=list)
     """What was killed, and at which step."""
 
+    def on_two_nodes(self) -> tuple[int, str]:
+        """Run the driver on two raylets of which one is killed midway; return the exit code and what was said."""
+        before, run = DRIVER.split("run_version(load_settings", 1)
+        script = before + TWO_NODES + "run_version(load_settings" + run.replace("Reporter(tell)", "Reporter(told)")
+        script += AFTER_TWO_NODES
+        done = subprocess.run(
+            self._command(script), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240, check=False
+        )
+        return done.returncode, done.stdout
+
+    def _command(self, script: str) -> list[str]:
+        given = [str(self.home), str(self.bundle), str(self.data), str(self.out), str(self.shard_rows)]
+        return [sys.executable, "-c", script, *given]
+
     def once(self, target: str | None = None, step: str = "score", after: int = 0) -> int:
         """Run the driver and kill `target` when it tells `step` for the (after + 1)th time; return the exit code."""
-        command = [sys.executable, "-c", DRIVER]
-        command += [str(self.home), str(self.bundle), str(self.data), str(self.out), str(self.shard_rows)]
         environment = {**os.environ, "RAY_DEDUP_LOGS": "0"}
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+            self._command(DRIVER), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
         ) as driver:
             assert driver.stdout is not None
             lines = []

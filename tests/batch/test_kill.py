@@ -58,6 +58,18 @@ def test_a_killed_run_is_finished_by_the_next(attempts: Attempts, target: str) -
 
 
 @pytest.mark.chaos
+def test_a_run_outlives_a_node(attempts: Attempts) -> None:
+    """Of two raylets one is killed midway: the run goes on with the other, and every key is there once."""
+    with Watching(attempts.out) as reader:
+        code, said = attempts.on_two_nodes()
+
+    assert "killed the second node" in said
+    assert 0 == code, said[-2_000:]
+    assert input_keys() == keys_of(attempts.out)
+    assert {0, ROWS - 3} >= reader.seen
+
+
+@pytest.mark.chaos
 @pytest.mark.timeout(3_600)
 def test_a_hundred_kills(attempts: Attempts) -> None:
     """Random kills at every step: each run ends whole. TWINSCORE_KILLS and TWINSCORE_SEED choose others."""
