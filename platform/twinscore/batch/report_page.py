@@ -47,16 +47,15 @@ def _template() -> Template:
 def _tiles(report: Mapping[str, Any]) -> str:
     rows, timings = report["rows"], report["timings"]
     shift = (report["scores"] or {}).get("shift")
+    taken = f"of {count(rows['in'])}" + (f"; {count(rows['filtered'])} filtered out" if rows["filtered"] else "")
     failed, passed = report["contract"]["failed"], report["contract"]["passed"]
     tiles = [
-        ("rows scored", count(rows["scored"]), f"of {count(rows['in'])}"),
+        ("rows scored", count(rows["scored"]), taken),
         ("in quarantine", count(rows["quarantined"]), percent(rows["share_quarantined"])),
         ("with a warning", count(rows["flagged"]), percent(rows["share_flagged"])),
-        ("shift of scores (PSI)", f"{shift['psi']:.3f}", f"{shift['size']} shift".replace("none", "no")) if shift
-        else ("shift of scores (PSI)", "-", "nothing to compare"),
-        ("rules about the whole", f"{passed} kept", f"{failed} broken"),
+        ("score shift (PSI)", f"{shift['psi']:.3f}", f"{shift['size']} shift".replace("none", "no")) if shift
+        else ("score shift (PSI)", "-", "nothing to compare"),
+        ("rules of the whole", f"{passed} kept", f"{failed} broken"),
         ("rows per second", rate(timings["rows_per_s"]), f"in {duration(timings['total_s'])}"),
     ]  # fmt: skip
-    if rows["filtered"]:
-        tiles.insert(1, ("filtered out", count(rows["filtered"]), "not read or not asked for"))
     return "".join(f"<div><dt>{name}</dt><dd>{value}</dd><dd>{beside}</dd></div>" for name, value, beside in tiles)

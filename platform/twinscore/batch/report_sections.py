@@ -30,22 +30,20 @@ def text(value: object) -> str:
 
 def sections(report: Mapping[str, Any]) -> str:
     """Return all cards of a report, in the order in which people ask; those without figures are left out."""
-    made = (
-        _scores(report["scores"]),
+    cards = (
         _decisions(report["decisions"]),
         _importance(report["importance"]),
         _quarantine(report["quarantine"], report["links"]),
         _review(report["review"], report["rows"]),
         _contract(report["contract"], report["links"]),
         _timings(report["timings"]),
-        _lineage(report["run"], report["lineage"], report["links"]),
     )
-    return "\n".join(one for one in made if one)
+    middle = f'<div class="cards">{"".join(cards)}</div>'
+    return "\n".join((_scores(report["scores"]), middle, _lineage(report["run"], report["lineage"], report["links"])))
 
 
-def _card(heading: str, body: str, *, whole: bool = False) -> str:
-    extra = ' class="whole"' if whole else ""
-    return f"<section{extra}><h2>{escape(heading)}</h2>{body}</section>"
+def _card(heading: str, body: str) -> str:
+    return f"<section><h2>{escape(heading)}</h2>{body}</section>"
 
 
 def _table(caption: str, heads: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> str:
@@ -95,7 +93,6 @@ def _scores(scores: Mapping[str, Any] | None) -> str:
         "Scores",
         f'<p>{escape(said)}</p><p class="quiet">{legend}</p>{histogram(bins, said)}<div class="axis">{axis}</div>'
         f'<details><summary>Figures</summary><p class="quiet">{_NOTE if compared else ""}</p>{table}</details>',
-        whole=True,
     )
 
 
@@ -108,8 +105,8 @@ def _decisions(decisions: Sequence[Mapping[str, Any]] | None) -> str:
         known = low is not None
         between = percent(low) if not known or high - low < 5e-4 else f"{percent(low)} to {percent(high)}"
         drawn = bar(one["share"] or 0.0, reference=(low, high) if known else None)
-        rows.append((text(one["decision"]), drawn, count(one["rows"]), percent(one["share"]), between))
-    heads = [("decision", ""), ("", "b"), ("rows", "n"), ("share", "n"), ("reference", "n")]
+        rows.append((text(one["decision"]) + drawn, count(one["rows"]), percent(one["share"]), between))
+    heads = [("decision", ""), ("rows", "n"), ("share", "n"), ("reference", "n")]
     more = _more(len(decisions) - SHOWN_DECISIONS, "decisions")
     return _card("Decisions", _table("Rows by decision; the mark is the reference's share", heads, rows) + more)
 
@@ -120,11 +117,11 @@ def _importance(importance: Mapping[str, Any] | None) -> str:
     listed = importance["features"]
     most = max((one["mean_abs"] for one in listed), default=0.0) or 1.0
     rows = [
-        (text(one["feature"]), bar(one["mean_abs"] / most), f"{one['mean_abs']:.4g}", f"{one['mean']:+.3g}",
+        (text(one["feature"]) + bar(one["mean_abs"] / most), f"{one['mean_abs']:.4g}", f"{one['mean']:+.3g}",
          percent(one["share"]))
         for one in listed
     ]  # fmt: skip
-    heads = [("feature", ""), ("", "b"), ("mean |SHAP|", "n"), ("mean", "n"), ("share", "n")]
+    heads = [("feature", ""), ("mean |SHAP|", "n"), ("mean", "n"), ("share", "n")]
     caption = f"What moved the scores, over {count(importance['rows'])} explained rows, in margins"
     return _card("Importance", _table(caption, heads, rows) + _more(importance["more"], "features"))
 
@@ -135,11 +132,11 @@ def _quarantine(quarantine: Mapping[str, Any], links: Mapping[str, Any]) -> str:
         return _card("Quarantine", '<p class="good">No row was refused.</p>')
     most = max(one["rows"] for one in listed) or 1
     rows = [
-        (f"<code>{text(one['rule'])}</code>", bar(one["rows"] / most, kind="bad"), count(one["rows"]),
+        (f"<code>{text(one['rule'])}</code>" + bar(one["rows"] / most, kind="bad"), count(one["rows"]),
          percent(one["share"]))
         for one in listed
     ]  # fmt: skip
-    heads = [("rule", ""), ("", "b"), ("rows", "n"), ("of all", "n")]
+    heads = [("rule", ""), ("rows", "n"), ("of all", "n")]
     where = f'<p><a href="{links["quarantine"]}">Refused rows</a></p>' if links["quarantine"] else ""
     table = _table("Refused rows by rule; a row may break several", heads, rows)
     return _card("Quarantine", table + _more(quarantine["more"], "rules") + where)
@@ -152,10 +149,10 @@ def _review(review: Mapping[str, Any], rows: Mapping[str, Any]) -> str:
     body = f"<p>{flagged}</p>"
     if review["reasons"]:
         listed = [
-            (text(one["reason"]), bar(one["share"] or 0.0), count(one["rows"]), percent(one["share"]))
+            (text(one["reason"]) + bar(one["share"] or 0.0), count(one["rows"]), percent(one["share"]))
             for one in review["reasons"]
         ]
-        heads = [("reason", ""), ("", "b"), ("rows", "n"), ("share", "n")]
+        heads = [("reason", ""), ("rows", "n"), ("share", "n")]
         body += _table("Rows that a person should look at, by reason", heads, listed)
     return _card("For review", body)
 
@@ -165,7 +162,7 @@ def _contract(contract: Mapping[str, Any], links: Mapping[str, Any]) -> str:
     said = ", ".join(f'<span class="{kinds[word]}">{contract[word]} {word}</span>' for word in kinds if contract[word])
     body = f"<p>Rules about the whole: {said or 'none was asked'}.</p>"
     if contract["results"]:
-        heads = [("rule", ""), ("expected", ""), ("observed", ""), ("answer", "")]
+        heads = [("rule", ""), ("expected", ""), ("observed", ""), ("answer", "w")]
         rows = [
             (f"<code>{text(one['rule'])}</code>", text(one["expected"]), text(one["observed"]),
              f'<span class="{kinds[one["answer"]]}">{one["answer"]}</span>')
@@ -188,24 +185,25 @@ def _timings(timings: Mapping[str, Any]) -> str:
             continue
         most = max(one["seconds"] for one in listed) or 1.0
         rows = [
-            (text(one["step"]), bar(one["seconds"] / most), duration(one["seconds"]), rate(one["rows_per_s"]))
+            (text(one["step"]) + bar(one["seconds"] / most), duration(one["seconds"]), rate(one["rows_per_s"]))
             for one in listed
         ]
-        body += _table(caption, [("step", ""), ("", "b"), ("time", "n"), ("rows/s", "n")], rows)
+        body += _table(caption, [("step", ""), ("time", "n"), ("rows/s", "n")], rows)
     return _card("Time", body) if body else ""
 
 
 def _lineage(run: Mapping[str, Any], lineage: Mapping[str, Any], links: Mapping[str, Any]) -> str:
     source, made = lineage["input"], lineage["output"]
     paths = source["path"] if isinstance(source["path"], list) else [source["path"]]
+    told = text(", ".join(cut(path) for path in paths[:3])) if source["path"] else "unknown"
     facts = {
-        "run": f"<code>{text(run['run_id'])}</code>",
-        "model": f"{text(run['model'])} version {text(run['version'])}, asked for as {text(run['requested'])}",
-        "bundle": f"<code>{text(lineage['bundle_digest'])}</code>",
-        "contract": f"<code>{text(lineage['contract_digest'])}</code>",
-        "input": f"{text(', '.join(cut(path) for path in paths[:3]))}: {count(source['files'])} files, "
-        f"{count(source['rows'])} rows, {size(source['bytes'])}",
-        "snapshot": f"<code>{text(source['snapshot'])}</code>",
+        "run": _code(run["run_id"]),
+        "model": f"{text(run['model'])} version {text(run['version'])}",
+        "asked for as": text(run["requested"]),
+        "bundle": _code(lineage["bundle_digest"]),
+        "contract": _code(lineage["contract_digest"]),
+        "input": f"{told}: {count(source['files'])} files, {count(source['rows'])} rows, {size(source['bytes'])}",
+        "snapshot": _code(source["snapshot"]),
         "output": f"{count(made['files'])} files, {count(made['rows'])} rows, {size(made['bytes'])}",
         "key": text(", ".join(lineage["key"])),
         "began": text(run["started_at"]),
@@ -215,7 +213,11 @@ def _lineage(run: Mapping[str, Any], lineage: Mapping[str, Any], links: Mapping[
         "files": f'<a href="{links["manifest"]}">manifest</a>, <a href="{links["json"]}">this report as JSON</a>',
     }
     shown = "".join(f"<dt>{name}</dt><dd>{fact}</dd>" for name, fact in facts.items() if fact)
-    return _card("Where it comes from", f'<dl class="facts">{shown}</dl>', whole=True)
+    return _card("Where it comes from", f'<dl class="facts">{shown}</dl>')
+
+
+def _code(value: object) -> str:
+    return f"<code>{text(value)}</code>" if value else ""
 
 
 def _more(left: int, what: str) -> str:

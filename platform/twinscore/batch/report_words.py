@@ -14,6 +14,7 @@ LONGEST = 160
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 _SHIFTS = {
     "none": "spread as in the reference",
+    "small": "spread nearly as in the reference",
     "some": "somewhat differently spread than in the reference",
     "large": "very differently spread than in the reference",
 }
@@ -79,7 +80,7 @@ def summary(report: Mapping[str, Any]) -> str:
     """Say in one or two sentences what became of the run."""
     rows, run = report["rows"], report["run"]
     if rows["in"] == 0:
-        return "No row passed the filter, so nothing was scored."
+        return "No row passed the filter." if run["verdict"] == "EMPTY" else "No row was taken in."
     said = f"{count(rows['scored'])} of {count(rows['in'])} rows were scored"
     if rows["quarantined"]:
         said += f"; {count(rows['quarantined'])} are in quarantine ({percent(rows['share_quarantined'])})"

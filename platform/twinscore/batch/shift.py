@@ -20,6 +20,7 @@ LEAST_SHARE = 1e-4
 """An empty bin counts as this share, because the logarithm of nothing is not a number."""
 SOME, LARGE = 0.1, 0.25
 """PSI from which people speak of some and of a large shift (Siddiqi, 2006, "Credit Risk Scorecards")."""
+Size = Literal["none", "small", "some", "large"]
 _Z95 = 1.6448536269514722
 
 
@@ -33,8 +34,8 @@ class Shift:
     largest: float
     """Largest difference of a bin's shares, with its sign: above 0 the run has more."""
     largest_bin: int
-    size: Literal["none", "some", "large"]
-    """`none` below 0.1, or within what chance explains; `large` from 0.25."""
+    size: Size
+    """`none` within what chance explains, `small` below 0.1, `some` below 0.25, else `large`."""
 
 
 def shares(counts: Sequence[int]) -> list[float]:
@@ -75,7 +76,7 @@ def shift_of(counts: Sequence[int], reference: Sequence[int]) -> Shift | None:
     chance = psi_by_chance(sum(counts), sum(reference), len(counts))
     differences = [a - r for a, r in zip(shares(counts), shares(reference), strict=True)]
     where = max(range(len(differences)), key=lambda at: abs(differences[at]))
-    size: Literal["none", "some", "large"] = "none"
-    if found > chance and found >= SOME:
-        size = "large" if found >= LARGE else "some"
+    size: Size = "none"
+    if found > chance:
+        size = "large" if found >= LARGE else "some" if found >= SOME else "small"
     return Shift(found, chance, differences[where], where, size)
