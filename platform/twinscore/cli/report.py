@@ -57,7 +57,8 @@ def _print(console: Console, report: dict[str, Any], page: Path) -> None:
     run = report["run"]
     colour = {"COMMITTED": "green", "REFUSED": "red"}.get(str(run["verdict"]), "yellow")
     console.print(
-        f"[bold]{escape(str(run['model']))}[/] version {escape(str(run['version']))}, run {escape(str(run['run_id']))}: "
+        f"[bold]{escape(str(run['model']))}[/] version {escape(str(run['version']))}, "
+        f"run {escape(str(run['run_id']))}: "
         f"[{colour}]{escape(str(run['verdict']).lower())}[/]",
         highlight=False,
     )
