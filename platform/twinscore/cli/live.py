@@ -20,15 +20,16 @@ LINE_EVERY_S = 10.0
 """Seconds between two lines of one step, where lines are kept."""
 
 _STEPS = {
-    "resolve": "Resolving the version",
+    "resolve": "Resolving version",
     "snapshot": "Reading footers",
     "start": "Starting workers",
     "score": "Scoring",
-    "keys": "Looking for repeated keys",
+    "keys": "Comparing keys",
     "commit": "Committing",
     "publish": "Publishing",
     "done": "Done",
 }
+_WIDE = 120
 _LONGEST_LABEL = max(len(label) for label in _STEPS.values())
 
 
@@ -75,12 +76,14 @@ def _lines(console: Console) -> Iterator[ProgressCallback]:
 def _live(console: Console) -> Iterator[ProgressCallback]:
     from rich import progress
     from rich.markup import escape
+    from rich.table import Column
 
     bar = progress.Progress(
         progress.SpinnerColumn(finished_text="[green]✓[/]"),
         progress.TextColumn("{task.description}"),
-        progress.BarColumn(bar_width=24),
-        progress.TextColumn("{task.fields[facts]}"),
+        progress.BarColumn(bar_width=24 if console.width >= _WIDE else 8),
+        # Where the terminal is narrow, the facts take two lines: cut off, the time left would be lost.
+        progress.TextColumn("{task.fields[facts]}", table_column=Column(overflow="fold", no_wrap=False)),
         console=console,
     )
     step = ""
