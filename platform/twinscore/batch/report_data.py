@@ -20,10 +20,10 @@ __all__ = ["REPORT_FORMAT", "report_of"]
 
 REPORT_FORMAT = 1
 TOP_RULES = 10
-SHOWN_RESULTS = 50
+SHOWN_RESULTS = 40
 _WHOLE = ("total", "scoring")
-_LEAST_S = 1e-6
-"""A step that took less has no rate: nothing could be read from it."""
+_LEAST_S = 0.01
+"""A step that took less has no rate: seconds are kept to a thousandth."""
 
 
 def report_of(

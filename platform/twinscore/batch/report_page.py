@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["report_page"]
 
+_REFUSAL = 2_000
 _BADGES = {
     "COMMITTED": ("good", "committed"),
     "EMPTY": ("warn", "empty"),
@@ -27,7 +28,7 @@ def report_page(report: Mapping[str, Any]) -> str:
     run = report["run"]
     kind, word = _BADGES.get(str(run["verdict"]), ("warn", text(run["verdict"] or "unknown")))
     name = f"{text(run['model'])} version {text(run['version'])}"
-    refused = f'<p class="bad">{text(run["refused"])}</p>' if run["refused"] else ""
+    refused = f'<p class="bad">{text(run["refused"], _REFUSAL)}</p>' if run["refused"] else ""
     return _template().substitute(
         title=f"{name}: run {text(run['run_id'])}",
         heading=name,

@@ -9,7 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from twinscore.batch.report_charts import bar, histogram
-from twinscore.batch.report_words import bin_name, count, cut, duration, percent, rate, shift_words, size
+from twinscore.batch.report_words import LONGEST, bin_name, count, cut, duration, percent, rate, shift_words, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,9 +23,9 @@ _NOTE = (
 )
 
 
-def text(value: object) -> str:
+def text(value: object, longest: int = LONGEST) -> str:
     """Return text of any origin as HTML shows it, cut when it is long."""
-    return escape(cut(value), quote=True)
+    return escape(cut(value, longest), quote=True)
 
 
 def sections(report: Mapping[str, Any]) -> str:
@@ -132,7 +132,7 @@ def _quarantine(quarantine: Mapping[str, Any], links: Mapping[str, Any]) -> str:
         return _card("Quarantine", '<p class="good">No row was refused.</p>')
     most = max(one["rows"] for one in listed) or 1
     rows = [
-        (f"<code>{text(one['rule'])}</code>" + bar(one["rows"] / most, kind="bad"), count(one["rows"]),
+        (_rule(one["rule"]) + bar(one["rows"] / most, kind="bad"), count(one["rows"]),
          percent(one["share"]))
         for one in listed
     ]  # fmt: skip
@@ -164,7 +164,7 @@ def _contract(contract: Mapping[str, Any], links: Mapping[str, Any]) -> str:
     if contract["results"]:
         heads = [("rule", ""), ("expected", ""), ("observed", ""), ("answer", "w")]
         rows = [
-            (f"<code>{text(one['rule'])}</code>", text(one["expected"]), text(one["observed"]),
+            (_rule(one["rule"]), text(one["expected"]), text(one["observed"]),
              f'<span class="{kinds[one["answer"]]}">{one["answer"]}</span>')
             for one in contract["results"]
         ]  # fmt: skip
@@ -214,6 +214,11 @@ def _lineage(run: Mapping[str, Any], lineage: Mapping[str, Any], links: Mapping[
     }
     shown = "".join(f"<dt>{name}</dt><dd>{fact}</dd>" for name, fact in facts.items() if fact)
     return _card("Where it comes from", f'<dl class="facts">{shown}</dl>')
+
+
+def _rule(name: object) -> str:
+    """Return a rule's name, which may be broken after each of its words."""
+    return f"<code>{text(name).replace('_', '_<wbr>')}</code>"
 
 
 def _code(value: object) -> str:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["bin_name", "count", "cut", "duration", "percent", "rate", "shift_words", "size", "summary"]
+__all__ = ["LONGEST", "bin_name", "count", "cut", "duration", "percent", "rate", "shift_words", "size", "summary"]
 
 NOTHING = "-"
-LONGEST = 160
+LONGEST = 120
+"""Letters of a name or value that are shown: what is longer is read in the JSON."""
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 _SHIFTS = {
     "none": "spread as in the reference",
