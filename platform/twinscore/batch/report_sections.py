@@ -202,9 +202,9 @@ def _lineage(run: Mapping[str, Any], lineage: Mapping[str, Any], links: Mapping[
         "asked for as": text(run["requested"]),
         "bundle": _code(lineage["bundle_digest"]),
         "contract": _code(lineage["contract_digest"]),
-        "input": f"{told}: {count(source['files'])} files, {count(source['rows'])} rows, {size(source['bytes'])}",
+        "input": f"{told}: {_files(source['files'])}, {count(source['rows'])} rows, {size(source['bytes'])}",
         "snapshot": _code(source["snapshot"]),
-        "output": f"{count(made['files'])} files, {count(made['rows'])} rows, {size(made['bytes'])}",
+        "output": f"{_files(made['files'])}, {count(made['rows'])} rows, {size(made['bytes'])}",
         "key": text(", ".join(lineage["key"])),
         "began": text(run["started_at"]),
         "ended": text(run["finished_at"]),
@@ -223,6 +223,10 @@ def _rule(name: object) -> str:
 
 def _code(value: object) -> str:
     return f"<code>{text(value)}</code>" if value else ""
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{count(number)} files"
 
 
 def _more(left: int, what: str) -> str:
