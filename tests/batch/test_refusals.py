@@ -52,7 +52,13 @@ def test_too_many_refused_rows(run: Run, data: Path, tmp_path: Path) -> None:
     kept = Path(caught.value.fields["kept"])
     assert "400 of 3,000 rows were refused (expect_column_values_to_be_between(age): 400 rows)" in caught.value.message
     assert not (tmp_path / "out").exists()
-    assert everything_below(kept) == {"_manifest.json", "_quarantine", "_quarantine/part-00000.parquet"}
+    assert everything_below(kept) == {
+        "_manifest.json",
+        "_quarantine",
+        "_quarantine/part-00000.parquet",
+        "_report.html",
+        "_report.json",
+    }
     assert pq.read_table(kept / "_quarantine/part-00000.parquet").num_rows == 400
 
 

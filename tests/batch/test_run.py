@@ -172,7 +172,12 @@ def test_manifest_describes_the_run(run: Run, data: Path) -> None:
     assert ["day-0.parquet", "day-1.parquet", "day-2.parquet"] == [file["name"] for file in manifest["input"]["files"]]
     assert sum(part["rows"] for part in manifest["files"]) == 3_000
     assert all(answer["success"] for answer in manifest["run_results"])
-    assert everything_below(report.folder) == {"part-00000.parquet", "_manifest.json"}
+    assert everything_below(report.folder) == {
+        "part-00000.parquet",
+        "_manifest.json",
+        "_report.html",
+        "_report.json",
+    }
     assert {"data", "home", "out"} == {path.name for path in data.parent.iterdir()}
 
 

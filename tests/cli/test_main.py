@@ -15,7 +15,9 @@ HEAVY = ["ray", "mlflow", "great_expectations", "xgboost", "pandas", "pyarrow", 
 RUN = "from twinscore.cli.main import main; main()"
 
 
-@pytest.mark.parametrize("command", [["--help"], ["contract", "--help"], ["score", "--help"], ["demo", "--help"]])
+@pytest.mark.parametrize(
+    "command", [["--help"], ["contract", "--help"], ["score", "--help"], ["report", "--help"], ["demo", "--help"]]
+)
 def test_help_loads_nothing_heavy(command: list[str]) -> None:
     """A help page answers at once, because no package that takes long is imported for it."""
     code = (
@@ -34,7 +36,20 @@ def test_help_lists_every_command() -> None:
     """Each command has its place in the table of the help page."""
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"}).stdout
 
-    for name in ("up", "status", "env", "down", "train", "adopt", "contract", "score", "serve", "parity", "demo"):
+    for name in (
+        "up",
+        "status",
+        "env",
+        "down",
+        "train",
+        "adopt",
+        "contract",
+        "score",
+        "report",
+        "serve",
+        "parity",
+        "demo",
+    ):
         assert f"│ {name} " in shown
 
 

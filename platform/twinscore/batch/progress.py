@@ -5,11 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["STEPS", "Progress", "ProgressCallback", "Reporter", "json_lines", "log_progress"]
+from twinscore.clock import SystemClock
+
+if TYPE_CHECKING:
+    from twinscore.clock import Clock
+
+__all__ = ["STEPS", "Progress", "ProgressCallback", "Reporter", "at_most_every", "json_lines", "log_progress"]
 
 STEPS = ("resolve", "snapshot", "start", "score", "keys", "commit", "publish", "done")
-"""Steps of a run, in order."""
+"""Steps of a run, in order; one may come twice or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,21 @@ class Reporter:
     def _tell(self, event: Progress) -> None:
         if self._callback is not None:
             self._callback(event)
+
+
+def at_most_every(seconds: float, callback: ProgressCallback, clock: Clock | None = None) -> ProgressCallback:
+    """Return a callback that hands on the first event of each step, and later ones at most once in `seconds`."""
+    told = clock or SystemClock()
+    step, last = "", 0.0
+
+    def pass_on(event: Progress) -> None:
+        nonlocal step, last
+        now = told.monotonic_s()
+        if event.step != step or now - last >= seconds:
+            step, last = event.step, now
+            callback(event)
+
+    return pass_on
 
 
 def json_lines() -> None:

@@ -19,6 +19,7 @@ from twinscore.batch.progress import Reporter
 from twinscore.batch.publish import publish_all
 from twinscore.batch.read import CommittedRun
 from twinscore.batch.report import RunReport, refusal
+from twinscore.batch.report_files import write_report
 from twinscore.batch.resume import make_way, pinned_version
 from twinscore.batch.shard import ShardJob
 from twinscore.batch.snapshot import no_row_passes
@@ -164,6 +165,7 @@ def run_version(
         }
         place = target.with_name(f"{target.name}.refused-{run_id}")
         refused = refusal(manifest, spec.quarantine, answers, place)
+        write_report(staging.folder, manifest, bundle, refused=refused)
         if refused is not None:
             staging.refuse({**manifest, "refused": refused.message})
             raise refused

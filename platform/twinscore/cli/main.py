@@ -28,6 +28,7 @@ _COMMANDS = (
     ("Contracts", "contract", "contract", "contract_app"),
     ("Both paths", "score", "scoring", "score_command"),
     ("Both paths", "publish", "publishing", "publish_command"),
+    ("Both paths", "report", "report", "report_command"),
     ("Both paths", "serve", "serving", "serve_command"),
     ("Both paths", "parity", "serving", "parity_command"),
     ("Try it", "demo", "demo", "demo_command"),

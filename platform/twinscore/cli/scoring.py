@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
-    from twinscore.batch.progress import ProgressCallback
     from twinscore.batch.report import RunReport
     from twinscore.batch.spec import ScoreSpec
 
 __all__ = ["score_command"]
 
-_STEPS = {
-    "resolve": "Resolving the version",
-    "snapshot": "Reading footers",
-    "keys": "Looking for repeated keys",
-    "start": "Starting workers",
-    "score": "Scoring",
-    "commit": "Committing",
-    "publish": "Publishing",
-    "done": "Done",
-}
 _SHOWN_RULES = 5
 
 
@@ -68,11 +56,15 @@ def score_command(
     set: Annotated[  # noqa: A002 - the option's name
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Any key of the spec; wins over all; repeat it.")
     ] = None,
+    log: Annotated[
+        Literal["auto", "json"], typer.Option(help="json: one JSON object a line, for programs. auto: for people.")
+    ] = "auto",
 ) -> None:
     """Score Parquet in bulk: on the stack when it is up, else on a Ray of this command's own."""
     from rich.console import Console
 
     from twinscore.batch.run import run_batch
+    from twinscore.cli.live import show_progress, tell_committed
     from twinscore.settings import load_settings
     from twinscore.stack import connect
 
@@ -95,9 +87,12 @@ def score_command(
         message = f"Missing {', '.join(lacking)}; give them, or a file with --spec."
         raise typer.BadParameter(message)
     asked = _spec(spec, given, set or [])
-    with _progress(console) as show, connect(settings):
+    with show_progress(console, as_json=log == "json") as show, connect(settings):
         report = run_batch(settings, asked, progress=show)
-    _print_report(console, report)
+    if log == "json":
+        tell_committed(report)
+    else:
+        _print_report(console, report)
 
 
 def _from_here(location: str) -> str:
@@ -127,59 +122,9 @@ def _spec(path: Path | None, given: Mapping[str, Any], changes: Sequence[str]) -
     return read_score_spec(document, changes=changes, source=source)
 
 
-def _progress(console: Console) -> AbstractContextManager[ProgressCallback]:
-    """Show a run: as a live bar at a terminal, else as one line per step."""
-    from contextlib import contextmanager
-
-    from twinscore.batch.progress import Progress
-
-    @contextmanager
-    def lines() -> Iterator[ProgressCallback]:
-        seen: set[str] = set()
-
-        def show(event: Progress) -> None:
-            if event.step not in seen:
-                seen.add(event.step)
-                console.print(f"{_STEPS.get(event.step, event.step)} {event.detail}".rstrip(), highlight=False)
-
-        yield show
-
-    @contextmanager
-    def live() -> Iterator[ProgressCallback]:
-        from rich import progress
-
-        bar = progress.Progress(
-            progress.SpinnerColumn(),
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
-            progress.TextColumn("{task.fields[counts]}"),
-            progress.TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
-        with bar:
-            task = bar.add_task("Connecting to Ray", total=None, counts="")
-
-            def show(event: Progress) -> None:
-                counts = f"{event.rows_done:,} of {event.rows_total:,} rows" if event.rows_total else event.detail
-                if event.rows_per_s:
-                    counts += f", {event.rows_per_s:,.0f} rows/s"
-                if event.rows_quarantined:
-                    counts += f", {event.rows_quarantined:,} in quarantine"
-                bar.update(
-                    task,
-                    description=_STEPS.get(event.step, event.step),
-                    completed=event.rows_done,
-                    total=event.rows_total or None,
-                    counts=counts,
-                )
-
-            yield show
-
-    return live() if console.is_terminal else lines()
-
-
 def _print_report(console: Console, report: RunReport) -> None:
+    from twinscore.batch.report_files import REPORT_PAGE
+
     if report.already_committed:
         console.print("This very run was committed before; nothing was written now.")
     console.print(
@@ -195,4 +140,10 @@ def _print_report(console: Console, report: RunReport) -> None:
         console.print(f"  {count:>10,}  {rule}", markup=False, highlight=False)
     if len(rules) > _SHOWN_RULES:
         console.print(f"  and {len(rules) - _SHOWN_RULES} more rules", highlight=False)
+    page = report.folder / REPORT_PAGE
+    if page.is_file():
+        console.print(f"  The report: {page}", markup=False, highlight=False, soft_wrap=True)
+    for table in report.published:
+        before = ", where they were before" if table.already_there else ""
+        console.print(f"  {table.rows:,} rows in {table.where}{before}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"  {report.folder}", markup=False, highlight=False, soft_wrap=True)
