@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from twinscore.batch.manifest import committed_run
 from twinscore.batch.read import CommittedRun, open_run
-from twinscore.errors import SettingsInvalid, TwinscoreError, near
+from twinscore.errors import SettingsInvalid, near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,9 +87,9 @@ def look(run: CommittedRun, *, rule: str | None = None, column: str | None = Non
         _count(rules, part.lines["rule"], number, kept)
         _count(columns, part.lines["column"], number, kept)
     if rule is not None and not any(rule in known for known in everything[0]):
-        raise _unknown("rule", rule, everything[0], run)
+        _refuse_unknown("rule", rule, everything[0], run)
     if column is not None and column not in everything[1]:
-        raise _unknown("column", column, everything[1], run)
+        _refuse_unknown("column", column, everything[1], run)
     return Look(run.manifest["run_id"], _sorted(rules), _sorted(columns), rows, came_home)
 
 
@@ -149,6 +149,6 @@ def _sorted(counts: Counter[str]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _unknown(kind: str, name: str, known: set[str], run: CommittedRun) -> TwinscoreError:
+def _refuse_unknown(kind: str, name: str, known: set[str], run: CommittedRun) -> NoReturn:
     message = f"No row in the quarantine of run {run.manifest['run_id']} has the {kind} {name!r}. {near(name, known)}"
-    return SettingsInvalid(message, **{kind: name})
+    raise SettingsInvalid(message, **{kind: name})
