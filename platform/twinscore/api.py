@@ -169,23 +169,13 @@ def labels(
 
     The rows themselves: `twinscore.batch.labels.join_labels`, whose arguments and errors these are.
     """
-    import pyarrow as pa
-
-    from twinscore.batch.labels import coverage_of, labelled_batches
-    from twinscore.batch.outcomes import measure_outcomes
+    from twinscore.batch.outcomes import run_outcomes
     from twinscore.batch.read import open_run
-    from twinscore.batch.retry import bundle_of
     from twinscore.batch.spec_parts import LabelsSpec
 
     opened = open_run(Path(run).expanduser().absolute())
     spec = LabelsSpec(path=_located(path), column=column, key=tuple(key), at=at)
-    coverage = coverage_of(opened, spec, as_of=as_of, since=since)
-    if not coverage.labelled:
-        return coverage, {}
-    card = bundle_of(settings or load_settings(), opened).card
-    batches = labelled_batches(opened, spec, as_of=as_of, since=since)
-    known = pa.concat_tables([batch.filter(batch["label"].is_valid()) for batch in batches])
-    return coverage, measure_outcomes(known, card)
+    return run_outcomes(settings or load_settings(), opened, spec, as_of=as_of, since=since)
 
 
 def freshness(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from twinscore.batch.keys import key_codes, key_hashes
 
@@ -23,7 +24,8 @@ class KeySet:
     """
 
     def __init__(self, keys: pa.Table) -> None:
-        self.keys = keys
+        # In one chunk: rows of many chunks are slow to take.
+        self.keys = keys.combine_chunks()
         hashes, whole = key_hashes(keys)
         order = np.argsort(hashes, kind="stable")
         self._places = order[whole[order]]
@@ -44,6 +46,13 @@ class KeySet:
         rows = np.flatnonzero(whole & (ends > starts))
         if not len(rows):
             return found
+        # Most keys have one place to look at; what is equal there needs no more than a comparison.
+        guess = self._places[starts[rows]]
+        same = self._equal(keys, rows, guess)
+        found[rows[same]] = guess[same]
+        rows = rows[~same | (ends[rows] - starts[rows] > 1)]
+        if not len(rows):
+            return found
         # Every place from a start to its end, each run of them once.
         starts, which = np.unique(starts[rows], return_index=True)
         counts = ends[rows][which] - starts
@@ -57,6 +66,15 @@ class KeySet:
         first[own[::-1]] = mine[::-1]
         found[rows] = first[theirs]
         return found
+
+    def _equal(self, keys: pa.Table, rows: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which of the `rows` of `keys` are equal to the set's keys at `places`: (len(rows),)."""
+        theirs, own = keys.take(pa.array(rows)), self.keys.take(pa.array(places))
+        same = np.ones(len(rows), bool)
+        for name in own.column_names:
+            kind = own.schema.field(name).type
+            same &= pc.equal(theirs[name].cast(kind), own[name]).to_numpy()
+        return same
 
     def holds(self, keys: pa.Table) -> NDArray[np.bool_]:
         """Tell which rows' keys are in the set: (n_rows,)."""

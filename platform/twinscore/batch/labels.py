@@ -180,7 +180,7 @@ def _labels(run: CommittedRun, spec: LabelsSpec, key: pa.Schema, as_of: datetime
                 known = pc.less_equal(moment, pa.scalar(_utc(as_of), _MOMENT)) if as_of else pc.is_valid(moment)
                 mask &= pc.fill_null(known, False).to_numpy()
             tables.append(table.filter(pa.array(mask)))
-    labels = pa.concat_tables(tables)
+    labels = pa.concat_tables(tables).combine_chunks()
     moments = _moment(labels["label_at"]) if spec.at is not None else pa.nulls(labels.num_rows, _MOMENT)
     columns = [*(labels[name] for name in names), labels["label"], moments]
     return pa.table(columns, names=[*key.names, "label", "label_at"])

@@ -1,4 +1,4 @@
-"""How good a run turned out to be, once outcomes are known; measured as training measures, knows no files."""
+"""How good a run turned out to be, once outcomes are known; measured as training measures."""
 
 from __future__ import annotations
 
@@ -9,13 +9,44 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twinscore.batch.labels import coverage_of, labelled_batches
+from twinscore.batch.retry import bundle_of
 from twinscore.errors import SchemaMismatch
 from twinscore.scoring.metrics import class_metrics, interval_metrics, number_metrics, set_metrics
 
 if TYPE_CHECKING:
-    from twinscore.bundle.card import ModelCard
+    from datetime import datetime
 
-__all__ = ["measure_outcomes"]
+    from twinscore.batch.labels import Coverage
+    from twinscore.batch.read import CommittedRun
+    from twinscore.batch.spec_parts import LabelsSpec
+    from twinscore.bundle.card import ModelCard
+    from twinscore.settings import Settings
+
+__all__ = ["measure_outcomes", "run_outcomes"]
+
+
+def run_outcomes(
+    settings: Settings,
+    run: CommittedRun,
+    spec: LabelsSpec,
+    *,
+    as_of: datetime | None = None,
+    since: str | None = None,
+) -> tuple[Coverage, dict[str, float]]:
+    """Return how many rows of a run have an outcome, and the metrics of those; arguments as `labels.join_labels`.
+
+    In memory: the rows that have an outcome.
+
+    Raises:
+        BundleInvalid, ModelNotFound, StoreUnavailable: the version that scored cannot be had; not without an outcome.
+    """
+    coverage = coverage_of(run, spec, as_of=as_of, since=since)
+    if not coverage.labelled:
+        return coverage, {}
+    batches = labelled_batches(run, spec, as_of=as_of, since=since)
+    known = pa.concat_tables([batch.filter(batch["label"].is_valid()) for batch in batches])
+    return coverage, measure_outcomes(known, bundle_of(settings, run).card)
 
 
 def measure_outcomes(table: pa.Table, card: ModelCard) -> dict[str, float]:
