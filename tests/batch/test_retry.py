@@ -245,7 +245,7 @@ def test_leftovers_of_a_dead_retry_are_not_seen(quarantined: CommittedRun, bundl
     assert quarantined.quarantine()["value"].to_pylist().count("-1") == 1
     retry_with(quarantined, bundle, repaired(tmp_path / "two.parquet", 500))
     kept = [path.stem for path in (quarantined.folder / LINKED).glob("[!.]*.json")]
-    assert kept == [manifest["run_id"] for manifest in quarantined.linked]
+    assert kept == [manifest["run_id"] for manifest in open_run(quarantined.folder).linked]
     assert not (quarantined.folder / "_quarantine" / part_name(report.run_id)).exists()
 
 
