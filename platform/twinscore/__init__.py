@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from twinscore.api import adopt, down, parity, score, serve, status, train, up
+    from twinscore.api import adopt, down, freshness, labels, parity, retry, score, serve, status, train, up
     from twinscore.errors import TwinscoreError
     from twinscore.settings import Settings, load_settings
 
@@ -24,8 +24,11 @@ __all__ = [
     "TwinscoreError",
     "adopt",
     "down",
+    "freshness",
+    "labels",
     "load_settings",
     "parity",
+    "retry",
     "score",
     "serve",
     "status",

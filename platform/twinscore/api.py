@@ -7,16 +7,21 @@ report = twinscore.score("adult@champion", "adult_test.parquet", "scores/")
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twinscore.errors import TwinscoreError
 from twinscore.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     import pyarrow as pa
 
+    from twinscore.batch.freshness import Freshness
+    from twinscore.batch.labels import Coverage
     from twinscore.batch.progress import ProgressCallback
     from twinscore.batch.report import RunReport
     from twinscore.online.check import ParityCheck
@@ -25,7 +30,9 @@ if TYPE_CHECKING:
     from twinscore.stack import StackState, StackStatus
     from twinscore.training.train import TrainedVersion
 
-__all__ = ["adopt", "down", "parity", "score", "serve", "status", "train", "up"]
+__all__ = [
+    "adopt", "down", "freshness", "labels", "parity", "retry", "score", "serve", "status", "train", "up",
+]  # fmt: skip
 
 
 def up(settings: Settings | None = None, *, on_step: Callable[[str], None] | None = None) -> StackState:
@@ -130,6 +137,83 @@ def score(
         return run_batch(settings, spec, progress=progress)
 
 
+def retry(
+    run: Path | str,
+    input: Path | str,  # noqa: A002 - the word of the command
+    *,
+    limit: float = 1.0,
+    settings: Settings | None = None,
+) -> RunReport:
+    """Score repaired rows of a run's quarantine with the run's own version, and add them to its dataset.
+
+    Args:
+        run: folder of the committed run.
+        input: file, folder or glob with the repaired rows.
+        limit: most of them that may be refused again, from 0 to 1.
+
+    Raises:
+        As `twinscore.batch.retry.retry_run`.
+    """
+    from twinscore.batch.retry import retry_run
+    from twinscore.batch.spec import QuarantineLimit
+
+    folder = Path(run).expanduser().absolute()
+    return retry_run(settings or load_settings(), folder, _located(input), limit=QuarantineLimit(share=limit))
+
+
+def labels(
+    run: Path | str,
+    path: Path | str,
+    column: str,
+    *,
+    key: Sequence[str] = (),
+    at: str | None = None,
+    as_of: datetime | None = None,
+    since: str | None = None,
+    settings: Settings | None = None,
+) -> tuple[Coverage, dict[str, float]]:
+    """Say how many rows of a run have an outcome, and how good their scores were; no metrics without an outcome.
+
+    The rows themselves: `twinscore.batch.labels.join_labels`, whose arguments and errors these are.
+    """
+    from twinscore.batch.outcomes import run_outcomes
+    from twinscore.batch.read import open_run
+    from twinscore.batch.spec_parts import LabelsSpec
+
+    opened = open_run(Path(run).expanduser().absolute())
+    spec = LabelsSpec(path=_located(path), column=column, key=tuple(key), at=at)
+    return run_outcomes(settings or load_settings(), opened, spec, as_of=as_of, since=since)
+
+
+def freshness(
+    run: Path | str,
+    max_age: str | None = None,
+    *,
+    source: Path | str | None = None,
+    time: str | None = None,
+    settings: Settings | None = None,
+) -> Freshness:
+    """Hold a run against its input as it is now; see `twinscore.batch.freshness.check_freshness`.
+
+    Args:
+        max_age: a number and a unit (s, m, h, d), such as `26h`.
+        source: where the input is now; None is where the run read it.
+        time: column of the event time; None takes the model's, when its bundle is at hand.
+    """
+    from twinscore.batch.freshness import check_freshness
+    from twinscore.batch.read import open_run
+    from twinscore.batch.retry import bundle_of
+    from twinscore.batch.spec_parts import FreshnessSpec
+
+    opened = open_run(Path(run).expanduser().absolute())
+    if time is None:
+        # The age by modification times is an answer too, so a registry that is away does not matter.
+        with suppress(TwinscoreError):
+            time = bundle_of(settings or load_settings(), opened).card.time
+    spec = FreshnessSpec(max_age=max_age) if max_age is not None else None
+    return check_freshness(opened, spec, time_column=time, source=None if source is None else _located(source))
+
+
 def serve(model: str, *, replicas: int = 1, settings: Settings | None = None) -> str:
     """Serve a version at `/<model>` on the running stack and return its URL.
 
@@ -156,3 +240,9 @@ def parity(
     from twinscore.online.check import parity as run
 
     return run(settings or load_settings(), model, input, rows, progress=progress)
+
+
+def _located(path: Path | str) -> str:
+    """Return a path as it is meant at a prompt: relative to where the person is; a URI stays."""
+    text = str(path)
+    return text if "://" in text else str(Path(text).expanduser().absolute())

@@ -10,10 +10,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from twinscore.scoring.metrics import auc
 from twinscore.scoring.row import RowScorer
 from twinscore.scoring.table import check_and_score
 from twinscore.settings import Settings
-from twinscore.training.metrics import auc
 from twinscore.training.train import TrainedVersion
 from twinscore.wiring import load_version
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from twinscore.batch.plan import Shard
     from twinscore.batch.recipe import Recipe
 
-__all__ = ["key_hashes", "key_rule", "repeated_rows", "save_hashes"]
+__all__ = ["key_codes", "key_hashes", "key_rule", "repeated_rows", "save_hashes"]
 
 _SLICE = 1 << 22
 """Hashes in memory at a time: 32 MiB, and as much again while they are sorted."""
@@ -57,6 +57,19 @@ def key_hashes(table: pa.Table) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
         if cell.missing is not None:
             whole &= ~cell.missing
     return hash_rows(cells), whole
+
+
+def key_codes(table: pa.Table) -> NDArray[np.int64]:
+    """Return a number per row that rows share when all their columns are equal: (n_rows,); no value may be missing."""
+    code = np.zeros(table.num_rows, np.int64)
+    if not len(code):
+        return code
+    for column in table.combine_chunks().columns:
+        # Adding zero makes -0.0 and 0.0 the one value that they are.
+        array = pc.add(column, 0.0) if pa.types.is_floating(column.type) else column
+        own = array.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+        _, code = np.unique(code * (own.max() + 1) + own, return_inverse=True)
+    return code
 
 
 def save_hashes(folder: Path, shard: int, hashes: NDArray[np.uint64]) -> PartFile:
@@ -119,12 +132,7 @@ def _confirmed(
 ) -> dict[int, NDArray[np.int64]]:
     """Compare the true keys of the suspects: two keys may share a hash."""
     tables = [_key_table(shard, key, recipe).take(pa.array(suspects[shard.number])) for shard in shards]
-    code = np.zeros(sum(table.num_rows for table in tables), np.int64)
-    for column in pa.concat_tables(tables).combine_chunks().columns:
-        # Adding zero makes -0.0 and 0.0 the one value that they are.
-        array = pc.add(column, 0.0) if pa.types.is_floating(column.type) else column
-        own = array.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-        _, code = np.unique(code * (own.max() + 1) + own, return_inverse=True)
+    code = key_codes(pa.concat_tables(tables))
     twice = np.bincount(code)[code] > 1
     edges = np.cumsum([len(rows) for rows in suspects.values()])[:-1]
     kept = {number: rows[mask] for (number, rows), mask in zip(suspects.items(), np.split(twice, edges), strict=True)}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
@@ -10,7 +11,7 @@ from twinscore.errors import InputEmpty, TwinscoreError
 from twinscore.ports.prediction_sink import PublishedRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -45,18 +46,26 @@ def publish_all(run: CommittedRun, sinks: Sequence[tuple[str, PredictionSink]]) 
 def publish_run(
     run: CommittedRun, sink: PredictionSink, *, dataset: str | None = None, supersedes: Sequence[str] = ()
 ) -> Published:
-    """Publish the scored rows of a run; what is in quarantine stays in the run's folder.
+    """Publish the scored rows of a run, and of the runs linked to it; what is in quarantine stays in the run's folder.
 
     Raises:
         FileUnreadable: a file is missing or has another size than the manifest says.
         InputEmpty: the run has no scored row.
         SchemaMismatch, StoreConflict, StoreUnavailable: see `PredictionSink.publish`.
     """
-    return sink.publish(published_run(run, dataset=dataset, supersedes=supersedes))
+    first = sink.publish(published_run(run, dataset=dataset, supersedes=supersedes))
+    linked = [
+        sink.publish(_published_run(run, manifest, dataset, ())) for manifest in run.linked if manifest["rows_scored"]
+    ]
+    return replace(
+        first,
+        rows=first.rows + sum(one.rows for one in linked),
+        already_there=first.already_there and all(one.already_there for one in linked),
+    )
 
 
 def published_run(run: CommittedRun, *, dataset: str | None = None, supersedes: Sequence[str] = ()) -> PublishedRun:
-    """Return the run as sinks take it.
+    """Return the run as sinks take it, without the runs linked to it.
 
     Args:
         dataset: name of the table when the sink has none of its own; the model's name unless given, `_` for its points.
@@ -66,7 +75,12 @@ def published_run(run: CommittedRun, *, dataset: str | None = None, supersedes: 
         FileUnreadable, InputEmpty: see `publish_run`.
     """
     run.verify(contents=False)
-    manifest = run.manifest
+    return _published_run(run, run.manifest, dataset, supersedes)
+
+
+def _published_run(
+    run: CommittedRun, manifest: Mapping[str, Any], dataset: str | None, supersedes: Sequence[str]
+) -> PublishedRun:
     files = [run.folder / part["name"] for part in manifest["files"] if "/" not in part["name"]]
     if not files:
         message = f"Run {manifest['run_id']} at {run.folder} has no scored row; there is nothing to publish."

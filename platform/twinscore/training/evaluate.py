@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twinscore.bundle.calibration import Calibration, fit_classes, fit_interval
-from twinscore.training.fit import predict
-from twinscore.training.metrics import (
+from twinscore.scoring.metrics import (
     class_metrics,
     interval_metrics,
     metrics_by_group,
     number_metrics,
     set_metrics,
 )
+from twinscore.training.fit import predict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinscore.training.metrics import (
+from twinscore.scoring.metrics import (
     auc,
     class_metrics,
     interval_metrics,
