@@ -104,7 +104,9 @@ class PartWriter:
     def abandon(self) -> None:
         """Let go of the file and delete it."""
         # The writer must be closed, else it closes itself when collected; what it writes then is dropped.
-        self._sink.close()
+        # On a full disk closing fails, too: what was not flushed is given up.
+        with contextlib.suppress(OSError):
+            self._sink.close()
         with contextlib.suppress(pa.ArrowException, OSError):
             self._writer.close()
         with contextlib.suppress(OSError):
@@ -155,8 +157,8 @@ class _Digested:
         self.close()
 
     def close(self) -> None:
-        self._file.close()
         self.dropped = True
+        self._file.close()
 
     @property
     def digest(self) -> str:
