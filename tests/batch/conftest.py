@@ -35,7 +35,10 @@ Run = Callable[..., RunReport]
 
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
-    """A Ray with two cores, ended with the module: a process has one, and other tests start theirs. Its folder has a short name, because a socket's path may have 107 letters."""
+    """A Ray with two cores, ended with the module: other tests of this process start theirs.
+
+    Its folder has a short name, because a socket's path may have 107 letters.
+    """
     import ray
 
     folder = tempfile.mkdtemp(prefix="tsb", dir="/tmp")

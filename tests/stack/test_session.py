@@ -45,6 +45,8 @@ import os
 from twinscore.settings import load_settings
 from twinscore.stack import connect
 
+# Importing Ray sets this one itself, and it says nothing.
+os.environ.setdefault("RAY_CLIENT_MODE", "0")
 before = {name for name in os.environ if name.startswith("RAY_")}
 with connect(load_settings()) as outer:
     import ray
