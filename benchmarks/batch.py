@@ -157,7 +157,8 @@ class BareShard:
         result = {
             "number": shard.number, "rows_in": shard.rows, "rows_scored": shard.rows, "rows_flagged": 0,
             "rows_filtered": 0, "rows_repeated": 0, "rules": {}, "decisions": {}, "score_counts": [],
-            "aggregate": none, "parts": [], "keys": keys, "seconds": {}, "began": began, "ended": time.time(),
+            "attributions": None, "additivity_error": 0.0, "aggregate": none, "parts": [], "keys": keys,
+            "seconds": {}, "began": began, "ended": time.time(),
         }  # fmt: skip
         return pa.table({"answer": [json.dumps({"result": result})]})
 

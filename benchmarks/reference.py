@@ -44,7 +44,7 @@ def make_rows(rows: int, first: int = 0, seed: int = 0) -> pa.Table:
 
 def write_input(folder: Path, rows: int, *, file_rows: int = FILE_ROWS) -> Path:
     """Write `rows` rows into files of `file_rows`: the key differs everywhere, the rest repeats every million rows."""
-    done = folder / "done"
+    done = folder / "_done"  # a name that no reader takes for data
     if not done.exists():
         folder.mkdir(parents=True, exist_ok=True)
         pool = make_rows(min(rows, _POOL), seed=7)
