@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from twinscore.errors import ModelNotReady
-from twinscore.online.replica import EndpointReplica
+from twinscore.online.replica import GatewayReplica
 from twinscore.online.request import Limits
 from twinscore.online.spec import ServeSpec
 
@@ -117,7 +117,7 @@ def build_application(
         logging_config={"enable_access_log": False},
         **scale,
     )
-    deployment: Deployment = wrap(serve.ingress()(EndpointReplica))
+    deployment: Deployment = wrap(serve.ingress()(GatewayReplica))
     return deployment.bind(folder, digest, model, version, limits)
 
 
