@@ -78,9 +78,14 @@ def load_issuers(home: Path) -> dict[str, TrustedKey] | None:
         issuers = msgspec.convert(document, type=_IssuersFile).issuers
     except FileNotFoundError:
         return None
-    except (yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+    except msgspec.ValidationError as error:
         message = f"{path} is not a file of issuers: {error}."
         raise SettingsInvalid(message, path=str(path)) from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        # Where, but not what: something may have been pasted there that is nobody's business.
+        mark = getattr(error, "problem_mark", None)
+        message = f"{path} is not YAML{'' if mark is None else f', see line {mark.line + 1}'}."
+        raise SettingsInvalid(message, path=str(path)) from None
     trusted: dict[str, TrustedKey] = {}
     for issuer in issuers:
         for kid in issuer.keys:

@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import math
 import threading
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from twinscore.access.grant import ALL_VERBS, Caller, Grant
@@ -48,6 +49,8 @@ class TokenVerifier:
         self._trusted = dict(trusted)
         self._seen: dict[bytes, _Verified] = {}
         self._lock = threading.Lock()
+        if trusted:
+            import_module("jwt")  # now, and not in the middle of the first request
 
     def __repr__(self) -> str:
         return f"TokenVerifier({len(self._trusted)} keys)"
