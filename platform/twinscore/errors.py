@@ -23,6 +23,9 @@
     |- StackError
     |  |- PortTaken               another process holds a port we need
     |  `- StackBroken             an earlier stack is half up
+    |- AccessDenied
+    |  |- Unauthenticated         no key and no token, or one that is not accepted
+    |  `- Forbidden               the key or token does not cover this model or verb
     `- RequestError
        |- RequestMalformed        the body is not the JSON we accept
        |- RequestTooLarge         too many bytes, rows, characters or levels
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "AccessDenied",
     "BundleError",
     "BundleInvalid",
     "ContractBroken",
@@ -48,6 +52,7 @@ __all__ = [
     "ContractInvalid",
     "ExpressionInvalid",
     "FileUnreadable",
+    "Forbidden",
     "InputEmpty",
     "InputError",
     "MediaTypeUnsupported",
@@ -68,6 +73,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "TwinscoreError",
+    "Unauthenticated",
     "near",
 ]
 
@@ -222,6 +228,24 @@ class StackBroken(StackError):
     """An earlier stack is half up."""
 
     code = "stack_broken"
+
+
+class AccessDenied(TwinscoreError):
+    """The caller may not have what was asked for."""
+
+    code = "access_denied"
+
+
+class Unauthenticated(AccessDenied):
+    """There is no key and no token, or one that is not accepted."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(AccessDenied):
+    """The key or token does not cover this model or verb."""
+
+    code = "forbidden"
 
 
 class RequestError(TwinscoreError):
