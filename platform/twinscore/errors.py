@@ -19,7 +19,9 @@
     |  `- PredictFailed           the booster or an endpoint failed to answer
     |- StoreError
     |  |- StoreUnavailable        a registry, database or file system does not answer
-    |  `- StoreConflict           somebody else wrote first
+    |  |  `- AuditUnavailable     the audit log cannot be written, so nothing may be answered
+    |  |- StoreConflict           somebody else wrote first
+    |  `- AuditDamaged            a part of the audit log is not what was written
     |- StackError
     |  |- PortTaken               another process holds a port we need
     |  `- StackBroken             an earlier stack is half up
@@ -44,7 +46,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+<<<<<<< HEAD
     "AccessDenied",
+=======
+    "AuditDamaged",
+    "AuditUnavailable",
+>>>>>>> audit
     "BundleError",
     "BundleInvalid",
     "ContractBroken",
@@ -206,10 +213,22 @@ class StoreUnavailable(StoreError):
     code = "store_unavailable"
 
 
+class AuditUnavailable(StoreUnavailable):
+    """The audit log cannot be written, so nothing may be answered."""
+
+    code = "audit_unavailable"
+
+
 class StoreConflict(StoreError):
     """Somebody else wrote first."""
 
     code = "store_conflict"
+
+
+class AuditDamaged(StoreError):
+    """A part of the audit log is not what was written."""
+
+    code = "audit_damaged"
 
 
 class StackError(TwinscoreError):
