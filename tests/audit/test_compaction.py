@@ -296,9 +296,7 @@ def test_every_type_of_cell_survives(tmp_path: Path, bundle: Bundle, forms: tupl
     compact_model(tmp_path, KEY, lambda _: contract)
     (path,) = tmp_path.glob("date=*/*.parquet")
     table = pq.read_table(path)
-    found = {
-        name: table.column(f"feature_{name}").to_pylist() for name in types if name != "s" or "drop" not in forms
-    }
+    found = {name: table.column(f"feature_{name}").to_pylist() for name in types if name != "s" or "drop" not in forms}
 
     assert ['{"age":0.25}'] * 3 == table.column("explanation").to_pylist()
     assert [cells[0][4], None, cells[2][4]] == found["z"]
