@@ -46,12 +46,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-<<<<<<< HEAD
     "AccessDenied",
-=======
     "AuditDamaged",
     "AuditUnavailable",
->>>>>>> audit
     "BundleError",
     "BundleInvalid",
     "ContractBroken",
