@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from twinscore.access.gate import RECHECK_S, Access, challenge, status_of
-from twinscore.access.grant import ANONYMOUS, VERBS, Caller
+from twinscore.access.gate import RECHECK_S, Access, challenge, require_access, status_of
+from twinscore.access.grant import ANONYMOUS, VERBS, Caller, verb_of
 from twinscore.access.keys import NewKey, create_key, keys_path, revoke_key, rotate_key
 from twinscore.errors import AccessDenied, Forbidden, SettingsInvalid, Unauthenticated
 
@@ -300,6 +300,65 @@ def test_refusals_have_status_and_challenge() -> None:
         b'Bearer realm="twinscore", error="invalid_token"',
         b'Bearer realm="twinscore", error="insufficient_scope"',
     ] == [challenge(one) for one in refusals]
+
+
+@pytest.mark.parametrize(
+    ("host", "inside"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.0.1", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.0.2.7", False),
+        ("scores.example.com", False),
+        ("localhost.example.com", False),
+        ("", False),
+    ],
+)
+def test_beyond_this_machine_keys_are_needed(home: Path, host: str, inside: bool) -> None:
+    """An address that others can reach is bound only where callers are asked who they are."""
+    if inside:
+        require_access(home, host)
+    else:
+        with pytest.raises(SettingsInvalid, match="twinscore keys create"):
+            require_access(home, host)
+    create_key(home, label="billing", models=["loans"], days=1, now=NOW)
+
+    require_access(home, host)
+    assert (True, True) == (Access.load(home).configured, keys_path(home).exists())
+
+
+@pytest.mark.parametrize(
+    ("path", "verb"),
+    [
+        ("/predict", "predict"),
+        ("/version", "read"),
+        ("/health/live", None),
+        ("/v2/models/loans", "read"),
+        ("/v2/models/loans/ready", None),
+        ("/v2/models/loans/infer", "predict"),
+        ("/v2/models/loans/versions/3/infer", "predict"),
+        ("/v2/models/loans/versions/3/ready", None),
+        ("/v2/models/ready", "read"),
+        ("/v2/models/live/infer", "predict"),
+        ("/v2/models/loans/versions/ready", "read"),
+        ("/v2/models/loans/other/ready", "predict"),
+        ("/v2/models//ready", "predict"),
+        ("/v2/models/loans/infer/ready", "predict"),
+        ("/v2/models/loans/ready\n", "predict"),
+        ("/predict/ready", "predict"),
+        ("/predict/health/live", "predict"),
+        ("//health/live", "predict"),
+        ("/HEALTH/LIVE", "predict"),
+        ("", "predict"),
+    ],
+)
+def test_a_path_needs_its_verb(path: str, verb: str | None) -> None:
+    """Names of models and versions are filled in; what is not in the table needs `predict`."""
+    assert verb == verb_of(path)
 
 
 def test_only_health_needs_no_key() -> None:
