@@ -75,6 +75,8 @@ class ModelDisk(Disk):
         return sorted(path.name for path in self.files if path.parent == folder)
 
     def read(self, path: Path) -> bytes:
+        if path not in self.files:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
         return bytes(self.files[path].seen)
 
     def create(self, path: Path) -> int:

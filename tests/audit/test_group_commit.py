@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import threading
+from collections.abc import MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,7 +109,7 @@ def test_a_failed_sync_is_told_to_all_of_its_batch() -> None:
     assert (3, 2, 1) == (group.appended, group.durable, group.failed)
 
 
-def test_a_mistake_of_one_caller_takes_nobody_elses_answer(log: list[dict[str, object]]) -> None:
+def test_a_mistake_of_one_caller_takes_nobody_elses_answer(log: list[MutableMapping[str, Any]]) -> None:
     """A callback that raises is logged, and the next is called."""
     group = GroupCommit(SegmentWriter(Path("/audit"), stream="s", key=KEY, disk=ModelDisk(), reserve_bytes=1))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,11 @@ def in_order(part: list[bytes], whole: list[bytes]) -> bool:
 def labelled(batches: list[list[bytes]], round_: int) -> list[list[bytes]]:
     """Return the batches with a number in each payload, so that no two are alike."""
     return [[b"%d/%d/%d " % (round_, n, m) + item for m, item in enumerate(batch)] for n, batch in enumerate(batches)]
+
+
+def partly(share: float) -> Callable[[Path, bytes, bytes], bytes]:
+    """Return a tear that keeps this share of what was written and not synced."""
+    return lambda _, kept, seen: seen[: len(kept) + int(share * (len(seen) - len(kept)))]
 
 
 def fill(writer: SegmentWriter) -> None:
@@ -109,9 +115,7 @@ def test_many_lives(cuts: list[tuple[int, float]], batches: list[list[bytes]], l
         try:
             write(disk, labelled(batches, life), acked, sent)
         except PowerCut:
-            disk = disk.after_power_cut(
-                lambda _, kept, seen, share=share: kept + seen[len(kept) :][: int(share * (len(seen) - len(kept)))]
-            )
+            disk = disk.after_power_cut(partly(share))
         found = read_back(disk)
 
         assert in_order(acked, found)

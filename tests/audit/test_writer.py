@@ -82,7 +82,7 @@ def test_a_stream_has_one_writer(tmp_path: Path) -> None:
     """A second writer is refused, and may have the stream when the first has closed."""
     first = SegmentWriter(tmp_path, stream="s", key=KEY, reserve_bytes=1)
     with pytest.raises(AuditUnavailable, match="held by another process"):
-        SegmentWriter(tmp_path, stream="s", key=KEY)
+        SegmentWriter(tmp_path, stream="s", key=KEY, lock_wait_s=0.1)
     first.commit([b"one"])
     first.close()
     second = SegmentWriter(tmp_path, stream="s", key=KEY, reserve_bytes=1)

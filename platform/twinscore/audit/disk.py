@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Disk", "write_all", "write_file"]
+__all__ = ["Disk", "hold", "write_all", "write_file"]
 
 
 class Disk:
@@ -81,6 +82,22 @@ class Disk:
             os.close(handle)
 
 
+def hold(disk: Disk, path: Path, wait_s: float) -> int:
+    """Lock a file, and wait for who has it.
+
+    Raises:
+        BlockingIOError: somebody had it all the while.
+    """
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            return disk.lock(path)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(0.02)
+
+
 def write_all(disk: Disk, handle: int, data: bytes) -> None:
     """Write every byte; a short write goes on, and raises the error of the call that takes nothing more."""
     view = memoryview(data)
@@ -90,7 +107,7 @@ def write_all(disk: Disk, handle: int, data: bytes) -> None:
 
 def write_file(disk: Disk, path: Path, data: bytes) -> None:
     """Write a file whole or not at all, and put it on the disk: temporary, sync, rename, sync of the folder."""
-    temporary = path.with_name(f"{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")  # hidden, so that no reader of the folder takes it
     disk.unlink(temporary)
     handle = disk.create(temporary)
     try:

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from twinscore.errors import AuditUnavailable
 
@@ -17,7 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["LOCK", "RESERVE", "STREAMS", "file_name", "model_folder", "numbers", "part_name", "stream_name", "streams"]
+__all__ = [
+    "LOCK",
+    "RESERVE",
+    "STREAMS",
+    "PartName",
+    "file_name",
+    "model_folder",
+    "numbers",
+    "parse_part",
+    "part_name",
+    "stream_name",
+    "streams",
+]
 
 STREAMS = "_streams"
 """Folder of what is not compacted yet; readers of Parquet skip names that begin with `_`."""
@@ -25,6 +37,7 @@ LOCK = "lock"
 RESERVE = "reserve"
 
 _STREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_PART = re.compile(r"part-(.+)-(\d{10})-([0-9a-f]{12}|none)\.parquet")
 _FILE = re.compile(r"(\d{10})\.(segment|head|damaged)")
 
 
@@ -73,3 +86,21 @@ def numbers(names: Iterable[str], kind: str) -> list[int]:
 def part_name(stream: str, number: int, contract_digest: str) -> str:
     """Return the name of the Parquet file for rows of one segment under one contract."""
     return f"part-{stream}-{number:010d}-{contract_digest[:12] or 'none'}.parquet"
+
+
+class PartName(NamedTuple):
+    """What the name of a Parquet file of the log says."""
+
+    stream: str
+    segment: int
+    contract: str
+
+
+def parse_part(name: str) -> PartName | None:
+    """Return what a file's name says, or None when it is no part.
+
+    >>> parse_part("part-replica-a-0000000003-none.parquet")
+    PartName(stream='replica-a', segment=3, contract='none')
+    """
+    match = _PART.fullmatch(name)
+    return PartName(match[1], int(match[2]), match[3]) if match else None

@@ -99,6 +99,11 @@ class Segment:
         """How many there are."""
         return len(self.places)
 
+    def chain_at(self, place: int) -> bytes:
+        """Return the chain value of a record, counted from 0 in the segment."""
+        start = self.places[place][0]
+        return self.data[start - 32 : start]
+
     def payloads(self) -> Iterator[tuple[int, bytes]]:
         """Yield the sequence and payload of each record, in order."""
         for sequence, (start, stop) in enumerate(self.places, self.header.first_sequence):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from twinscore.audit.disk import Disk, write_all
+from twinscore.audit.disk import Disk, hold, write_all
 from twinscore.audit.head import Head, signed
 from twinscore.audit.places import LOCK, RESERVE, file_name, stream_name
 from twinscore.audit.resume import resume_stream
@@ -46,6 +46,7 @@ class SegmentWriter:
         segment_bytes: a segment is sealed when it has as many.
         segment_age_s: or when it is this old, so that compaction comes to see it.
         reserve_bytes: space that is held for the last answers on a full disk.
+        lock_wait_s: how long to wait for the stream, which compaction holds while it seals what a killed writer left.
         clock: tells when a segment was begun.
         disk: the calls of the operating system.
 
@@ -61,8 +62,9 @@ class SegmentWriter:
         stream: str,
         key: bytes,
         segment_bytes: int = 64 * _MIB,
-        segment_age_s: float = 60.0,
+        segment_age_s: float = 600.0,
         reserve_bytes: int = 64 * _MIB,
+        lock_wait_s: float = 5.0,
         clock: Clock | None = None,
         disk: Disk | None = None,
     ) -> None:
@@ -88,7 +90,7 @@ class SegmentWriter:
         """How many are on the disk since this writer began."""
         try:
             self._disk.prepare(self.folder)
-            self._lock = self._disk.lock(self.folder / LOCK)
+            self._lock = hold(self._disk, self.folder / LOCK, lock_wait_s)
         except BlockingIOError as error:
             message = f"The audit stream {self.folder} is held by another process; a writer needs one of its own."
             raise AuditUnavailable(message, stream=stream) from error

@@ -35,6 +35,7 @@ _COMMANDS = (
     ("After a run", "quarantine", "quarantine", "quarantine_app"),
     ("After a run", "labels", "outcomes", "labels_command"),
     ("After a run", "freshness", "outcomes", "freshness_command"),
+    ("After a request", "audit", "audit", "audit_app"),
     ("Try it", "demo", "demo", "demo_command"),
 )
 
