@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from twinscore.access.grant import VERBS
+from twinscore.access.grant import verb_of
 from twinscore.contract.document import dumps_contract
 from twinscore.errors import AccessDenied, AuditUnavailable, ModelNotReady, RequestError
 from twinscore.online.answer import (
@@ -184,11 +184,9 @@ class Gateway:
         """
         if self.access is None:
             return ""
-        headers = call.headers
-        verb = VERBS.get(call.path, "predict")
-        return self.access.admit(
-            headers.get(b"authorization"), headers.get(b"x-api-key"), model=self.model, verb=verb, now_s=time.time()
-        ).id
+        authorization, api_key = call.headers.get(b"authorization"), call.headers.get(b"x-api-key")
+        verb = verb_of(call.path)
+        return self.access.admit(authorization, api_key, model=self.model, verb=verb, now_s=time.time()).id
 
     def _page(self, call: Call) -> Answer:
         page = self._pages.get(call.path)
