@@ -31,6 +31,7 @@ _COMMANDS = (
     ("Both paths", "report", "report", "report_command"),
     ("Both paths", "serve", "serving", "serve_command"),
     ("Both paths", "parity", "serving", "parity_command"),
+    ("After a run", "cache", "cache", "cache_app"),
     ("After a run", "quarantine", "quarantine", "quarantine_app"),
     ("After a run", "labels", "outcomes", "labels_command"),
     ("After a run", "freshness", "outcomes", "freshness_command"),
