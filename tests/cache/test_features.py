@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from twinscore.cache.features import FeatureLookup, build_features, feature_path
 from twinscore.cache.freshness import Status
+from twinscore.cache.live import LiveFeatures
 from twinscore.cache.spec import FeaturesSpec
+from twinscore.clock import FixedClock
 from twinscore.contract.model import Column, Contract
 from twinscore.errors import FileUnreadable, SchemaMismatch
 
@@ -154,6 +156,29 @@ def test_a_file_for_other_features_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(SchemaMismatch, match="was not built for these features"):
         FeatureLookup(tmp_path / "f.arrow", CONTRACT, replace(SPEC, columns=("income",)))
+
+
+def test_a_newer_file_takes_over(tmp_path: Path) -> None:
+    """Without one nothing is found; a damaged one leaves the old one in use, and the problem is kept."""
+    path = feature_path(tmp_path / "lake", "demo", SPEC)
+    features = LiveFeatures(tmp_path / "lake", "demo", contract=CONTRACT, spec=SPEC, clock=FixedClock(MADE))
+
+    def seen() -> list[object]:
+        return [features.refresh(), features.join({"customer": 1}).row["income"], bool(features.problem)]
+
+    found = [seen()]
+    for income in (1.0, 2.0):
+        lookup(tmp_path, [row(1, income=income)])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "f.arrow").rename(path)
+        found += [seen(), seen()]
+    path.unlink()
+    path.write_bytes(b"no file")
+
+    assert [
+        [False, None, True], [True, 1.0, False], [False, 1.0, False], [True, 2.0, False], [False, 2.0, False],
+        [False, 2.0, True],
+    ] == [*found, seen()]  # fmt: skip
 
 
 def test_the_place_of_a_file_follows_its_spec(tmp_path: Path) -> None:

@@ -25,13 +25,13 @@ from twinscore.contract.rows import RowDecoder
 from twinscore.errors import FileUnreadable, SchemaMismatch, near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from twinscore.cache.spec import FeaturesSpec
 
-__all__ = ["FeatureLookup", "Joined", "build_features", "feature_path"]
+__all__ = ["FeatureLookup", "Joined", "build_features", "feature_path", "without_features"]
 
 _AS_OF = f"{HIDDEN}as_of"
 _KIND = "features"
@@ -54,6 +54,7 @@ class Joined(NamedTuple):
 def feature_path(lake: Path, model: str, spec: FeaturesSpec) -> Path:
     """Return where the file of a spec belongs: another table, key or column is another file, another age is not."""
     said = {name: value for name, value in asdict(spec).items() if name != "max_age_s"}
+    said["columns"] = sorted(spec.columns)
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
     return lake / "cache" / model / "features" / f"{digest}.arrow"
 
@@ -137,22 +138,21 @@ class FeatureLookup:
             row: JSON or decoded; a key that is missing or of a wrong type finds nothing, and the contract says why.
             now_s: seconds since 1970, UTC.
         """
-        filled = dict(row)
-        wanted = [name for name in self.columns if name not in filled]
+        wanted = [name for name in self.columns if name not in row]
         if not wanted:
-            return Joined(filled, {}, None)
-        (key,), broken = self._decode([{name: filled.get(name) for name in self._key}])
+            return Joined(dict(row), {}, None)
+        (key,), broken = self._decode([{name: row.get(name) for name in self._key}])
         found = None if broken else self._file.find(key)
         if found is None:
-            return _without(filled, wanted, Status.NOT_FOUND, None)
+            return without_features(row, wanted)
         page, at = found
         moment = page.hidden[0](at)
         age_s = None if moment is None else now_s - moment / _MICROSECONDS
         if self._max_age_s is not None and (
             age_s is None or status_at(now_s - age_s, now_s, self._max_age_s) is not Status.PRESENT
         ):
-            return _without(filled, wanted, Status.OUTSIDE_MAX_AGE, age_s)
-        statuses = {}
+            return without_features(row, wanted, Status.OUTSIDE_MAX_AGE, age_s)
+        filled, statuses = dict(row), {}
         for name, read in page.columns:
             if name not in row:
                 filled[name] = value = read(at)
@@ -160,9 +160,12 @@ class FeatureLookup:
         return Joined(filled, statuses, age_s)
 
 
-def _without(filled: dict[str, Any], wanted: list[str], status: Status, age_s: float | None) -> Joined:
-    filled.update(dict.fromkeys(wanted))
-    return Joined(filled, dict.fromkeys(wanted, status), age_s)
+def without_features(
+    row: Mapping[str, Any], wanted: Sequence[str], status: Status = Status.NOT_FOUND, age_s: float | None = None
+) -> Joined:
+    """Return a row with null in the wanted columns that it does not hold itself."""
+    lacking = [name for name in wanted if name not in row]
+    return Joined({**row, **dict.fromkeys(lacking)}, dict.fromkeys(lacking, status), age_s)
 
 
 def _schemas(spec: FeaturesSpec, contract: Contract) -> tuple[pa.Schema, pa.Schema]:
@@ -173,7 +176,9 @@ def _schemas(spec: FeaturesSpec, contract: Contract) -> tuple[pa.Schema, pa.Sche
             message = f"cache.features speaks of {name!r}, and contract {contract.name!r} has none. {near(name, known)}"
             raise SchemaMismatch(message, contract=contract.name, column=name)
     names = spec.key or contract.key
-    key, values = ([pa.field(name, contract.column(name).type) for name in part] for part in (names, spec.columns))
+    key, values = (
+        [pa.field(name, contract.column(name).type) for name in part] for part in (names, sorted(spec.columns))
+    )
     return pa.schema(key), pa.schema(values)
 
 
