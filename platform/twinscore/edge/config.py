@@ -55,6 +55,7 @@ _CONTENT_TYPES = (
 _PROBLEMS = {
     400: ("bad_request", "The request is not HTTP that we accept, or its headers are above 16 KiB"),
     405: ("method_not_allowed", "The path does not take this method"),
+    408: ("too_slow", "The request did not arrive in time"),
     411: ("length_required", "The request has no content-length"),
     413: ("too_large", "The request is too large"),
     415: ("unsupported_media_type", "The content type is not one that a model reads"),
@@ -63,8 +64,7 @@ _PROBLEMS = {
     503: ("overloaded", "No replica has room for the request now; ask again"),
     504: ("no_answer_in_time", "The replica did not answer in time"),
 }
-_BY_HAPROXY = (500, 502, 503, 504)
-_BEFORE_ANY_RULE = (400, 408)  # there is no request id yet, so these are files beside this one
+_BY_HAPROXY = (400, 408, 500, 502, 503, 504)
 _AGAIN = {503: " hdr retry-after 1"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SHAPE = re.compile(r"^# shape: ([0-9a-f]{64})$", re.MULTILINE)
@@ -117,8 +117,7 @@ def _fill(settings: Settings, places: Places, backends: Mapping[str, Sequence[Sl
     certificate = settings.tls_certificate
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     bind = f"{host}:{settings.serve_port}"
-    here = Path(__file__).parent
-    template = Template((here / "haproxy.cfg").read_text(encoding="utf-8"))
+    template = Template(Path(__file__).with_name("haproxy.cfg").read_text(encoding="utf-8"))
     return template.substitute(
         shape=shape,
         revision=places.revision,
@@ -136,13 +135,7 @@ def _fill(settings: Settings, places: Places, backends: Mapping[str, Sequence[Sl
         max_body_bytes=settings.max_body_bytes,
         content_types="|".join(re.escape(kind) for kind in _CONTENT_TYPES),
         errors="\n".join(
-            [
-                *(f"    errorfile {status} {_quoted(here / f'{status}.http')}" for status in _BEFORE_ANY_RULE),
-                *(
-                    f"    http-error status {status} {_problem(status)}{_AGAIN.get(status, '')}"
-                    for status in _BY_HAPROXY
-                ),
-            ]
+            f"    http-error status {status} {_problem(status)}{_AGAIN.get(status, '')}" for status in _BY_HAPROXY
         ),
         anything_up="\n".join(f"    acl anything_up nbsrv({BACKEND_PREFIX}{model}) gt 0" for model in models),
         routes="\n".join(
