@@ -11,6 +11,7 @@ import fcntl
 import ipaddress
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,12 +134,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _keep(keeper: Keeper) -> int:
-    stopping = False
+    stopping = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopping
         del number, frame
-        stopping = True
+        stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
@@ -148,9 +148,9 @@ def _keep(keeper: Keeper) -> int:
         _log.error("edge_not_started", reason=error.message)
         return 1
     said = ""
-    while not stopping:
+    while not stopping.is_set():
         keeper.proxy.wait(TICK_S)
-        if stopping:
+        if stopping.is_set():
             break
         try:
             keeper.tick()
@@ -159,7 +159,7 @@ def _keep(keeper: Keeper) -> int:
             if error.message != said:
                 said = error.message
                 _log.error("edge_out_of_step", reason=said)
-            time.sleep(TICK_S)
+            stopping.wait(TICK_S)
     keeper.proxy.end()
     _log.info("edge_ended")
     return 0

@@ -21,6 +21,7 @@ __all__ = ["Proxy"]
 _MASTER_SOCKET = "master.sock"
 _START_S = 5.0
 _RELOAD_S = 15.0
+_REOPEN_S = 2.0
 _GRACE_S = 3.0
 _TERM_S = 2.0
 _POLL_S = 0.02
@@ -69,15 +70,16 @@ class Proxy:
 
     def adopt(self) -> bool:
         """Take over a proxy that runs in this folder; return whether there is one."""
-        try:
-            lines = ask(self._folder / _MASTER_SOCKET, "show proc").splitlines()
-        except StackError:
-            return False
-        masters = [line.split()[0] for line in lines if line.split()[1:2] == ["master"]]
-        if not masters or not self.runtime.is_up():
-            return False
-        self._child, self._pid = None, int(masters[0])
-        return True
+        deadline = time.monotonic() + _REOPEN_S
+        while self.runtime.is_up():
+            master = self._master()
+            if master is not None:
+                self._child, self._pid = None, master
+                return True
+            if time.monotonic() > deadline:
+                break
+            time.sleep(_POLL_S)
+        return False
 
     def start(self, config: str) -> None:
         """Start it and return once it answers.
@@ -92,7 +94,7 @@ class Proxy:
         self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=self._folder, start_new_session=True)
         deadline = time.monotonic() + _START_S
         while self._child.poll() is None and time.monotonic() < deadline:
-            if self.runtime.is_up():
+            if self.runtime.is_up() and self._master() is not None:
                 return
             time.sleep(_POLL_S)
         code = self._child.poll()
@@ -108,6 +110,9 @@ class Proxy:
             StackError: the configuration is refused; the present one stays.
         """
         self._validate(config)
+        deadline = time.monotonic() + _REOPEN_S
+        while self._master() is None and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
         before = self.config
         self._place(config)
         said = ask(self._folder / _MASTER_SOCKET, "reload", timeout_s=_RELOAD_S)
@@ -137,10 +142,18 @@ class Proxy:
                 time.sleep(_POLL_S)
         self._child = self._pid = None
 
+    def _master(self) -> int | None:
+        """Return the master's process id; None while it opens its socket again, which it does after each load."""
+        try:
+            lines = ask(self._folder / _MASTER_SOCKET, "show proc").splitlines()
+        except StackError:
+            return None
+        return next((int(line.split()[0]) for line in lines if line.split()[1:2] == ["master"]), None)
+
     def _validate(self, config: str) -> None:
         candidate = self._folder / "candidate.cfg"
         _write(candidate, config)
-        checked = subprocess.run([self._binary, "-c", "-q", "-f", str(candidate)], capture_output=True, check=False)
+        checked = subprocess.run([self._binary, "-c", "-f", str(candidate)], capture_output=True, check=False)
         if checked.returncode != 0:
             said = checked.stderr.decode(errors="replace").strip()
             message = f"HAProxy refuses the edge's configuration {candidate}:\n{said}"

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["RuntimeApi", "ask"]
 
 _TIMEOUT_S = 2.0
-_MAINTENANCE = 0x01 | 0x04  # forced by the socket, or by the configuration file
+# Forced, inherited, unresolved. 0x04 only remembers that the configuration file said `disabled`.
+_MAINTENANCE = 0x01 | 0x02 | 0x20 | 0x40
 _DRAINING = 0x08
 
 
