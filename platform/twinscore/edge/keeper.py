@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from twinscore.access.exposure import refuse_open
+from twinscore.access.gate import require_access
 from twinscore.edge.config import Places, can_be_routed, render, shape_of
 from twinscore.edge.proxy import Proxy
 from twinscore.edge.slots import EMPTY_SLOTS, apply, plan
@@ -120,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--metrics-port", type=int, help="port of /metrics on 127.0.0.1; default none")
     options = parser.parse_args(arguments)
     settings = load_settings()
-    refuse_open(settings)
+    require_access(settings.home, settings.host)
     folder = options.folder or settings.home / "run" / "edge"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (folder / "keeper.lock").open("w") as lock:
