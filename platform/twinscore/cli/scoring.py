@@ -138,7 +138,8 @@ def _print_report(console: Console, report: RunReport) -> None:
         console.print(f"  {filtered:,} more rows of the input were left out by the filter", highlight=False)
     if report.files_quarantined:
         listed = report.manifest["input"]["set_aside"]
-        console.print(f"  [yellow]{report.files_quarantined:,} files were set aside:[/]", highlight=False)
+        what = "1 file was" if len(listed) == 1 else f"{len(listed):,} files were"
+        console.print(f"  [yellow]{what} set aside:[/]", highlight=False)
         for file in listed[:_SHOWN_FILES]:
             console.print(f"    {file['name']}: {file['reason']}", markup=False, highlight=False, soft_wrap=True)
         if len(listed) > _SHOWN_FILES:
