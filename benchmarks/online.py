@@ -23,6 +23,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -35,10 +36,12 @@ from online_load import Refused, check, wrk
 from online_model import Reference, flat, make_reference, read_bodies, write_bodies
 from online_stack import VARIANTS, Stack, stack
 from online_summary import best_rate, summary
-from online_ways import WAYS, served
+from online_ways import WAYS, cpu_s, memory_mb, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from twinscore.stack.processes import Process
 
 RESULTS = Path(__file__).parent / "results" / "online.json"
 WARM_S = 2.0
@@ -61,8 +64,10 @@ class Measurement:
         peer = WAYS[name]
         listed = write_bodies(self.reference, peer.form)
         with self._reported(name), served(peer, self.reference, self.given.place) as running:
-            found = self.load(running.url, listed, peer.read, self.reference.scores, exact=False)
-            self._keep(name, {"start_s": round(running.start_s, 2), "memory_mb": running.memory_mb(), **found})
+            check(running.url, read_bodies(listed), self.reference.scores, peer.read, exact=False)
+            found = self.load(running.url, listed, running.processes)
+            found["memory_mb"] = memory_mb(running.processes())
+            self._keep(name, {"start_s": round(running.start_s, 2), **found})
 
     def ours(self, running: Stack) -> None:
         """Load every way of twinscore that is wanted on a stack that is up."""
@@ -82,20 +87,21 @@ class Measurement:
                         self.unavailable[one] = "this version has no such address"
                         continue
                     with self._reported(one):
-                        found = self.load(
-                            address, listed, online_costs.own_score, self.reference.own_scores, exact=True
-                        )
-                        self._keep(one, {"memory_mb": running.memory_mb()["replica"], **found})
+                        scores = self.reference.own_scores
+                        check(address, read_bodies(listed), scores, online_costs.own_score, exact=True)
+                        found = self.load(address, listed, running.processes)
+                        self._keep(one, {**found, "memory_mb": running.memory_mb()["replica"]})
 
-    def load(
-        self, url: str, listed: Path, read: Callable[[Any], float], scores: list[float], *, exact: bool
-    ) -> dict[str, Any]:
-        """Check every answer, then load with each number of connections."""
-        off = check(url, read_bodies(listed), scores, read, exact=exact)
-        found: dict[str, Any] = {"score_off": off}
+    def load(self, url: str, listed: Path, processes: Callable[[], list[Process]]) -> dict[str, Any]:
+        """Load an address with each number of connections, and count the processor time of the server's processes."""
+        found: dict[str, Any] = {}
         for connections in self.given.connections:
             wrk(url, listed, connections, min(WARM_S, self.given.seconds))
-            found[f"c{connections}"] = wrk(url, listed, connections, self.given.seconds)
+            known = processes()
+            before = cpu_s(known)
+            told = wrk(url, listed, connections, self.given.seconds)
+            told["cpu_us"] = round((cpu_s(known) - before) / max(told["answered"], 1) * 1e6, 1)
+            found[f"c{connections}"] = told
         return found
 
     def measure_costs(self) -> None:
@@ -185,6 +191,8 @@ def main() -> None:
     given = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is not on PATH: on Debian and Ubuntu, `apt-get install wrk`.")
+    # A plain SIGTERM would leave the server that is measured behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     with tempfile.TemporaryDirectory(prefix="tsb-") as scratch:
         given.place = (given.place or Path(scratch)).absolute()
         given.place.mkdir(parents=True, exist_ok=True)

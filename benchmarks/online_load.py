@@ -89,6 +89,7 @@ def wrk(url: str, listed: Path, connections: int, seconds: float, content_type: 
         raise Refused(message)
     found = json.loads(lines[0].removeprefix("RESULT "))
     return {
+        "answered": found["requests"],
         "per_s": round(found["requests"] / found["seconds"], 1),
         **{f"{name}_ms": round(found[f"{name}_us"] / 1000, 3) for name in ("p50", "p90", "p99", "max")},
         "failed": sum(found[name] for name in _FAILURES),

@@ -25,7 +25,7 @@ from online_ways import memory_mb
 from twinscore.settings import Settings, load_settings
 from twinscore.stack.ports import free_ports
 from twinscore.stack.processes import Process, members
-from twinscore.stack.state import stack_id
+from twinscore.stack.state import read_state, stack_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,13 +94,19 @@ class Stack:
 
     def replicas(self) -> list[Process]:
         """Return the processes of the replicas; Ray names them so."""
-        return [one for one in members(stack_id(self.settings.home)) if f"ServeReplica:{MODEL}" in _title(one)]
+        return [one for one in self.processes() if f"ServeReplica:{MODEL}" in _title(one)]
+
+    def _leaders(self) -> tuple[Process, ...]:
+        state = read_state(self.settings)
+        return state.leaders if state is not None else ()
+
+    def processes(self) -> list[Process]:
+        """Return every process of the stack."""
+        return members(stack_id(self.settings.home), self._leaders())
 
     def memory_mb(self) -> dict[str, dict[str, float]]:
         """Return the memory of one replica and of the whole stack."""
-        replicas = self.replicas()
-        whole = members(stack_id(self.settings.home))
-        return {"replica": memory_mb(replicas[:1]), "stack": memory_mb(whole)}
+        return {"replica": memory_mb(self.replicas()[:1]), "stack": memory_mb(self.processes())}
 
     def restart(self, url: str, body: bytes) -> dict[str, float]:
         """Kill the replicas and return the seconds until the address answers again.

@@ -37,6 +37,7 @@ def summary(runs: Runs, costs: dict[str, Any]) -> dict[str, Any]:
         **part_costs(runs, costs),
         "failed": sum(told["failed"] for row in table.values() for told in row.values()),
         "requests_per_s": {name: {load: told["per_s"] for load, told in row.items()} for name, row in table.items()},
+        "cpu_us": {name: {load: told["cpu_us"] for load, told in row.items()} for name, row in table.items()},
         "p50_ms": {name: {load: told["p50_ms"] for load, told in row.items()} for name, row in table.items()},
         "p99_ms": {name: {load: told["p99_ms"] for load, told in row.items()} for name, row in table.items()},
     }

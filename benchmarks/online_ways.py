@@ -173,9 +173,9 @@ class Running:
     mark: str
     leader: Process
 
-    def memory_mb(self) -> dict[str, float]:
-        """Return the memory of all its processes together: resident, and with shared pages split among their users."""
-        return memory_mb([self.leader, *members(self.mark, [self.leader])])
+    def processes(self) -> list[Process]:
+        """Return every process of the server."""
+        return members(self.mark, [self.leader])
 
 
 @contextmanager
@@ -234,8 +234,21 @@ def _await_answer(url: str, body: bytes, popen: subprocess.Popen[bytes], log: Pa
     raise Refused(message)
 
 
+def cpu_s(processes: list[Process]) -> float:
+    """Return the processor time that some processes have used so far; those that are gone count nothing."""
+    ticks = 0
+    for process in processes:
+        try:
+            text = Path(f"/proc/{process.pid}/stat").read_text()
+        except OSError:
+            continue
+        # The name in parentheses may itself hold spaces and parentheses.
+        ticks += sum(int(one) for one in text[text.rindex(")") + 2 :].split()[11:13])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def memory_mb(processes: list[Process]) -> dict[str, float]:
-    """Return resident and proportional memory of some processes, in MB; those that may not be read count nothing."""
+    """Return the memory of some processes together, in MB: resident, and with shared pages split among their users."""
     total = {"rss": 0, "pss": 0}
     for pid in {process.pid for process in processes}:
         try:

@@ -1,4 +1,5 @@
-"""Granian without a framework, by its own interface (RSGI): `python with_granian.py MODEL PORT WORKERS`.
+"""Granian without a framework, by its own interface (RSGI): `python with_granian.py MODEL PORT WORKERS`, which
+becomes `granian`.
 
 msgspec decodes, nothing is validated, `inplace_predict` scores on one thread. Knows nothing of twinscore.
 """
@@ -7,14 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import xgboost
-from granian import Granian
-from granian.constants import Interfaces, Loops
-from granian.log import LogLevels
 
 booster = xgboost.Booster()
 booster.load_model(os.environ.get("BENCH_MODEL") or sys.argv[1])
@@ -36,8 +35,14 @@ async def app(scope: Any, protocol: Any) -> None:
 
 
 if __name__ == "__main__":
-    os.environ["BENCH_MODEL"] = sys.argv[1]
-    Granian(
-        "with_granian:app", address="127.0.0.1", port=int(sys.argv[2]), workers=int(sys.argv[3]),
-        interface=Interfaces.RSGI, loop=Loops.uvloop, log_access=False, log_level=LogLevels.warning,
-    ).serve()  # fmt: skip
+    here = str(Path(__file__).parent)
+    command = str(Path(sys.executable).with_name("granian"))
+    # Its own command: started from here, its workers would be forks of a process in which XGBoost has run.
+    os.execve(  # noqa: S606 - the server takes this process's place
+        command,
+        [
+            command, "with_granian:app", "--interface", "rsgi", "--host", "127.0.0.1", "--port", sys.argv[2],
+            "--workers", sys.argv[3], "--loop", "uvloop", "--no-access-log", "--log-level", "warning",
+        ],
+        {**os.environ, "BENCH_MODEL": sys.argv[1], "PYTHONPATH": here},
+    )  # fmt: skip

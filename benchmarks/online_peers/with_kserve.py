@@ -5,11 +5,15 @@ Its first protocol (`instances`, `predictions`), no gRPC beside it, no latency l
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from typing import Any
 
-path, port, workers = sys.argv[1:4]
-sys.argv[1:] = []  # KServe reads the command line when it is imported
+# KServe reads the command line when it is imported, and its further workers import this module without one.
+path, port, workers = os.environ.setdefault("BENCH_KSERVE", " ".join(sys.argv[1:4])).split()
+sys.argv[1:] = []
+logging.disable(logging.INFO)  # no access log, and no line per request about its time
 
 import kserve  # noqa: E402
 import numpy as np  # noqa: E402

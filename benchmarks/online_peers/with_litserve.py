@@ -1,7 +1,6 @@
 """LitServe: `python with_litserve.py MODEL PORT WORKERS`. Knows nothing of twinscore."""
 
-from __future__ import annotations
-
+# LitServe reads the annotations of `decode_request` at run time, so they are not postponed.
 import sys
 from typing import Any
 
