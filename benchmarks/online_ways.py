@@ -87,7 +87,7 @@ def _kserve(workers: int) -> Peer:
 
 def _mlserver(workers: int) -> Peer:
     return Peer(
-        "with_mlserver", ("mlserver==1.7.1",), workers, "/v2/models/bench/infer", tensors,
+        "with_mlserver", ("mlserver==1.7.1", "uvloop<0.22"), workers, "/v2/models/bench/infer", tensors,
         lambda answer: float(answer["outputs"][0]["data"][0]), "mlserver",
     )  # fmt: skip
 

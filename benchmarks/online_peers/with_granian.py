@@ -1,7 +1,6 @@
-"""Granian without a framework, by its own interface (RSGI): `python with_granian.py MODEL PORT WORKERS`, which
-becomes `granian`.
+"""Granian without a framework: `python with_granian.py MODEL PORT WORKERS`, which becomes `granian`.
 
-msgspec decodes, nothing is validated, `inplace_predict` scores on one thread. Knows nothing of twinscore.
+Its own interface (RSGI), msgspec decodes, nothing is validated, `inplace_predict` scores on one thread. Knows nothing of twinscore.
 """
 
 from __future__ import annotations
