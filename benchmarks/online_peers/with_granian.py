@@ -1,6 +1,7 @@
 """Granian without a framework: `python with_granian.py MODEL PORT WORKERS`, which becomes `granian`.
 
-Its own interface (RSGI), msgspec decodes, nothing is validated, `inplace_predict` scores on one thread. Knows nothing of twinscore.
+Its own interface (RSGI), msgspec decodes, nothing is validated, `inplace_predict` scores on one thread.
+Knows nothing of twinscore.
 """
 
 from __future__ import annotations
