@@ -14,7 +14,10 @@ import pytest
 
 from twinscore.bundle.files import Bundle
 from twinscore.contract.rows import table_to_rows
+from twinscore.online.answer import Answer
+from twinscore.online.call import Call
 from twinscore.online.endpoint import Endpoint
+from twinscore.online.gateway import Gateway
 from twinscore.settings import Settings
 from twinscore.testing.models import make_bundle, make_rows
 
@@ -90,6 +93,16 @@ def members(serve_settings: Settings, binary: Trained, tmp_path_factory: pytest.
         store.register("members", bundle.folder, metrics={}, params={}, tags=tags)
     store.set_alias("members", "champion", "1")
     return binary
+
+
+def ask(
+    endpoint: Endpoint, body: bytes, content_type: str | None = "application/json", request_id: str = "r"
+) -> Answer:
+    """Ask an endpoint through its gateway, as every listener does, with a body small enough for the loop."""
+    headers = {} if content_type is None else {b"content-type": content_type.encode()}
+    gateway = Gateway(endpoint.model, endpoint)
+    reply = gateway._predict(gateway._formats["/predict"], Call("POST", "/predict", headers, body, request_id))
+    return reply.answer
 
 
 def _start_ray(folder: str, attempts: int = 3) -> None:

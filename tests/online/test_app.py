@@ -10,14 +10,17 @@ from typing import Any
 import httpx
 import pytest
 
-from twinscore.online.app import PredictApp
+from twinscore.online.app import GatewayApp
 from twinscore.online.endpoint import Endpoint
+from twinscore.online.gateway import Gateway
 from twinscore.online.request import Limits
+
+from .conftest import ask
 
 JSON = {"content-type": "application/json"}
 
 
-def send(app: PredictApp, method: str, path: str, **options: Any) -> httpx.Response:
+def send(app: GatewayApp, method: str, path: str, **options: Any) -> httpx.Response:
     async def one() -> httpx.Response:
         transport = httpx.ASGITransport(app=app, root_path=options.pop("root_path", ""))
         async with httpx.AsyncClient(transport=transport, base_url="http://serve") as client:
@@ -27,13 +30,13 @@ def send(app: PredictApp, method: str, path: str, **options: Any) -> httpx.Respo
 
 
 @pytest.fixture(scope="module")
-def app(binary: Any) -> PredictApp:
+def app(binary: Any) -> GatewayApp:
     """The model's application."""
-    return PredictApp("members", binary.endpoint)
+    return GatewayApp(Gateway("members", binary.endpoint))
 
 
 @pytest.mark.parametrize("root_path", ["", "/members", "/behind/members"])
-def test_predict_answers_under_any_mount(app: PredictApp, binary: Any, root_path: str) -> None:
+def test_predict_answers_under_any_mount(app: GatewayApp, binary: Any, root_path: str) -> None:
     """The model's prefix may be mounted by Serve, or by something in front of it."""
     path = f"{root_path or '/members'}/predict"
     response = send(app, "POST", path, json=binary.rows[0], root_path=root_path)
@@ -42,15 +45,15 @@ def test_predict_answers_under_any_mount(app: PredictApp, binary: Any, root_path
 
 
 @pytest.mark.parametrize("n_rows", [1, 300])
-def test_the_body_is_the_endpoints_own(app: PredictApp, binary: Any, n_rows: int) -> None:
+def test_the_body_is_the_endpoints_own(app: GatewayApp, binary: Any, n_rows: int) -> None:
     """Small bodies answered on the event loop and large ones in a thread are the core's bytes."""
     body = json.dumps({"instances": binary.rows[:n_rows]}).encode()
     response = send(app, "POST", "/members/predict", content=body, headers={**JSON, "x-request-id": "r"})
 
-    assert binary.endpoint.predict(body, "application/json", "r").body == response.content
+    assert ask(binary.endpoint, body).body == response.content
 
 
-def test_headers_of_every_answer(app: PredictApp, binary: Any) -> None:
+def test_headers_of_every_answer(app: GatewayApp, binary: Any) -> None:
     """No answer may be sniffed or stored, and each has its length and request id."""
     for response in (
         send(app, "POST", "/members/predict", json=binary.rows[0]),
@@ -70,7 +73,7 @@ def test_headers_of_every_answer(app: PredictApp, binary: Any) -> None:
     ("sent", "kept"),
     [("order-17.a_B", True), ("x" * 128, True), ("x" * 129, False), ("a b", False), ("é", False), ("a\tb", False)],
 )
-def test_a_sane_request_id_comes_back(app: PredictApp, binary: Any, sent: str, kept: bool) -> None:
+def test_a_sane_request_id_comes_back(app: GatewayApp, binary: Any, sent: str, kept: bool) -> None:
     """The caller's id is used when it is harmless, else replaced; header and body agree."""
     headers = {b"x-request-id": sent.encode(), b"content-type": b"application/json"}
     response = send(app, "POST", "/members/predict", content=json.dumps(binary.rows[0]), headers=headers)
@@ -100,7 +103,7 @@ def test_a_sane_request_id_comes_back(app: PredictApp, binary: Any, sent: str, k
         ("DELETE", "/members/health/live", 405),
     ],
 )
-def test_paths_and_methods(app: PredictApp, method: str, path: str, status: int) -> None:
+def test_paths_and_methods(app: GatewayApp, method: str, path: str, status: int) -> None:
     """Known paths answer their methods; the rest are problem documents, 405 with the allowed methods."""
     response = send(app, method, path)
 
@@ -110,7 +113,7 @@ def test_paths_and_methods(app: PredictApp, method: str, path: str, status: int)
         assert ("application/problem+json", status) == (response.headers["content-type"], response.json()["status"])
 
 
-def test_version_tells_what_is_served(app: PredictApp, binary: Any) -> None:
+def test_version_tells_what_is_served(app: GatewayApp, binary: Any) -> None:
     """Model, version, both digests, and which scorer runs."""
     facts = send(app, "GET", "/members/version").json()
 
@@ -124,7 +127,7 @@ def test_version_tells_what_is_served(app: PredictApp, binary: Any) -> None:
     } == facts
 
 
-def test_the_contract_reads_back(app: PredictApp, binary: Any) -> None:
+def test_the_contract_reads_back(app: GatewayApp, binary: Any) -> None:
     """What /contract shows is the contract itself."""
     from twinscore.contract.document import loads_contract
 
@@ -135,13 +138,13 @@ def test_the_contract_reads_back(app: PredictApp, binary: Any) -> None:
 
 def test_nothing_but_live_answers_before_the_endpoint_is_there(binary: Any) -> None:
     """An application without a verified endpoint is live, not ready, and says so with 503."""
-    app = PredictApp("members")
+    app = GatewayApp(Gateway("members"))
     statuses = {
         path: send(app, "GET", path).status_code
         for path in ("/members/health/live", "/members/health/ready", "/members/version", "/members/docs")
     }
     predict = send(app, "POST", "/members/predict", json=binary.rows[0])
-    app.endpoint = binary.endpoint
+    app.gateway.endpoint = binary.endpoint
 
     assert [200, 503, 503, 503] == list(statuses.values())
     assert (503, "model_not_ready", "1") == (
@@ -154,9 +157,8 @@ def test_nothing_but_live_answers_before_the_endpoint_is_there(binary: Any) -> N
 
 def test_too_long_bodies_are_refused_before_they_are_read(binary: Any) -> None:
     """A stated length beyond the limit is refused at once, an unstated one as soon as it is passed."""
-    app = PredictApp(
-        "members", Endpoint(binary.bundle, model="members", version="1", limits=Limits(max_body_bytes=1000))
-    )
+    endpoint = Endpoint(binary.bundle, model="members", version="1", limits=Limits(max_body_bytes=1000))
+    app = GatewayApp(Gateway("members", endpoint))
     taken = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -172,7 +174,7 @@ def test_too_long_bodies_are_refused_before_they_are_read(binary: Any) -> None:
     assert 11 == taken
 
 
-def test_a_client_that_leaves_gets_no_answer(app: PredictApp) -> None:
+def test_a_client_that_leaves_gets_no_answer(app: GatewayApp) -> None:
     """A disconnect before the body is whole ends the request in silence."""
     sent: list[Any] = []
 
@@ -188,7 +190,7 @@ def test_a_client_that_leaves_gets_no_answer(app: PredictApp) -> None:
     assert [] == sent
 
 
-def test_lifespan_and_websockets_are_answered(app: PredictApp) -> None:
+def test_lifespan_and_websockets_are_answered(app: GatewayApp) -> None:
     """A server may start and stop the application; a WebSocket is refused."""
     messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
     sent: list[Any] = []
@@ -207,7 +209,7 @@ def test_lifespan_and_websockets_are_answered(app: PredictApp) -> None:
 
 def test_health_answers_while_a_large_request_is_scored(binary: Any) -> None:
     """Large bodies are scored beside the event loop, so small requests are not kept waiting."""
-    app = PredictApp("members", binary.endpoint)
+    app = GatewayApp(Gateway("members", binary.endpoint))
     order: list[str] = []
 
     async def both() -> None:

@@ -17,6 +17,8 @@ from twinscore.errors import FileUnreadable, InputEmpty, PredictFailed
 from twinscore.online.check import _first_rows, compare_paths
 from twinscore.online.client import PredictClient
 
+from .conftest import ask
+
 Change = Callable[[dict[str, Any]], None]
 
 
@@ -26,7 +28,7 @@ def client_of(trained: Any, change: Change | None = None) -> PredictClient:
     def handler(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/version"):
             return httpx.Response(200, json=trained.endpoint.facts())
-        answer = trained.endpoint.predict(request.content, request.headers["content-type"], "r")
+        answer = ask(trained.endpoint, request.content, request.headers["content-type"])
         if answer.status != 200 or change is None:
             return httpx.Response(answer.status, content=answer.body)
         document = msgspec.json.decode(answer.body)
@@ -93,7 +95,7 @@ def test_a_row_that_only_one_path_refuses_is_found(binary: Any, monkeypatch: pyt
             return httpx.Response(200, json=binary.endpoint.facts())
         if key in request.content:
             return httpx.Response(422, json={"detail": "no"})
-        return httpx.Response(200, content=binary.endpoint.predict(request.content, "application/json", "r").body)
+        return httpx.Response(200, content=ask(binary.endpoint, request.content).body)
 
     with PredictClient("http://serve/m", transport=httpx.MockTransport(handler)) as client:
         found = compare_paths(client, binary.table, binary.bundle)

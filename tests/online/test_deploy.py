@@ -24,6 +24,8 @@ from twinscore.online.request import Limits
 from twinscore.online.spec import ServeSpec
 from twinscore.settings import Settings
 
+from .conftest import ask
+
 pytestmark = pytest.mark.cluster
 JSON = {"content-type": "application/json"}
 
@@ -55,7 +57,7 @@ def test_three_clients_get_the_same_bytes(served: tuple[Settings, str], binary: 
     with urllib.request.urlopen(request, timeout=30) as response:
         by_urllib = response.read()
 
-    assert binary.endpoint.predict(body, "application/json", "same").body == by_httpx == by_urllib
+    assert ask(binary.endpoint, body, request_id="same").body == by_httpx == by_urllib
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed; the other two clients agree")
     (tmp_path / "row.json").write_bytes(body)

@@ -22,6 +22,8 @@ from twinscore.online.endpoint import ROW_WISE_MAX, Endpoint
 from twinscore.online.request import Limits
 from twinscore.scoring.table import check_and_score
 
+from .conftest import ask as ask_bytes
+
 Trained = Any  # the fixtures' record, see conftest
 STATUSES = {200, 400, 413, 415, 422}
 
@@ -29,7 +31,7 @@ STATUSES = {200, 400, 413, 415, 422}
 def ask(endpoint: Endpoint, body: object, *, request_id: str = "test") -> Answer:
     """Send a JSON value, or bytes as they are."""
     sent = body if isinstance(body, bytes) else msgspec.json.encode(body)
-    return endpoint.predict(sent, "application/json", request_id)
+    return ask_bytes(endpoint, sent, request_id=request_id)
 
 
 def read(answer: Answer) -> Any:
@@ -190,7 +192,7 @@ def test_only_json_in_utf8_is_read(binary: Trained, stated: str | None, status: 
     """Any other content type is refused before the body is looked at."""
     body = json.dumps(binary.rows[0]).encode() if status == 200 else b"\xff"
 
-    assert status == binary.endpoint.predict(body, stated, "test").status
+    assert status == ask_bytes(binary.endpoint, body, stated).status
 
 
 def test_limits_are_refused_as_too_large(binary: Trained) -> None:

@@ -18,6 +18,8 @@ from twinscore.online.endpoint import Endpoint
 from twinscore.online.openapi import describe
 from twinscore.online.page import docs_page
 
+from .conftest import ask
+
 
 def schema_of(*expectations: Expectation, kind: pa.DataType | None = None, key: str = "id") -> dict[str, Any]:
     column = Column("x", kind or pa.float64())
@@ -99,7 +101,7 @@ def test_examples_are_real(trained: Any) -> None:
     operation = describe(trained.endpoint)["paths"]["/predict"]["post"]
     examples = operation["requestBody"]["content"]["application/json"]["examples"]
     answers = [
-        trained.endpoint.predict(json.dumps(example["value"]).encode(), "application/json", "example")
+        ask(trained.endpoint, json.dumps(example["value"]).encode(), request_id="example")
         for example in examples.values()
     ]
 

@@ -7,11 +7,13 @@ to 80 characters per fault: never the payload, never a stack trace.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
 
+from twinscore.contract.verdict import Fault
 from twinscore.errors import (
     MediaTypeUnsupported,
     ModelNotReady,
@@ -21,11 +23,6 @@ from twinscore.errors import (
     TwinscoreError,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from twinscore.contract.check import Fault
-
 __all__ = [
     "MAX_FAULTS",
     "PROBLEMS",
@@ -33,13 +30,16 @@ __all__ = [
     "Prediction",
     "Predictions",
     "Problem",
+    "Refusal",
+    "RowError",
     "Uncertainty",
     "as_json",
+    "as_problem",
+    "as_row_error",
     "as_text",
-    "contract_problem",
-    "internal_problem",
-    "problem",
-    "refusal",
+    "contract_refusal",
+    "internal_refusal",
+    "refusal_of",
     "sane_request_id",
 ]
 
@@ -65,16 +65,39 @@ class Problem(NamedTuple):
     title: str
 
 
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a request got no scores, before a wire format gives it its form.
+
+    `faults` are critical ones, cut at `MAX_FAULTS`; `extra` are headers.
+    """
+
+    code: str
+    detail: str
+    facts: Mapping[str, Any] = {}
+    faults: Sequence[Fault] = ()
+    extra: Headers = ()
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return PROBLEMS[self.code].status
+
+
 PROBLEMS: dict[str, Problem] = {
     kind.code: kind
     for kind in (
         Problem("bad_json", 400, "The body is not strict JSON"),
+        Problem("bad_request", 400, "The request is not HTTP/1.1"),
         Problem("not_found", 404, "There is nothing at this path"),
         Problem("method_not_allowed", 405, "The path does not take this method"),
+        Problem("timeout", 408, "The request did not arrive in time"),
         Problem("too_large", 413, "The request is too large"),
         Problem("unsupported_media_type", 415, "The content type is not application/json"),
         Problem("contract_broken", 422, "Rows do not fit the contract"),
+        Problem("header_too_large", 431, "The headers are too large"),
         Problem("model_not_ready", 503, "The model is not ready"),
+        Problem("overloaded", 503, "The model is busy"),
+        Problem("audit_unavailable", 503, "The answer could not be recorded"),
         Problem("predict_failed", 503, "The prediction failed"),
     )
 }
@@ -90,18 +113,28 @@ class Uncertainty(msgspec.Struct, frozen=True):
     prediction_set: list[str] | None
 
 
-class Prediction(msgspec.Struct, frozen=True):
-    """The answer to one row; `row` counts from 0 in the order sent."""
+class RowError(msgspec.Struct, frozen=True):
+    """Why a row was refused: one broken rule."""
+
+    path: str
+    rule: str
+    expected: str
+    value: str
+
+
+class Prediction(msgspec.Struct):
+    """The answer to one row; `row` counts from 0 in the order sent. A refused row has errors and no score."""
 
     row: int
     key: dict[str, Any]
-    score: float
+    score: float | None
     decision: str | None
-    uncertainty: Uncertainty
+    uncertainty: Uncertainty | None
     review: bool
     review_reason: str | None
-    explanation: None = None
-    explanation_reason: str = "not_requested"
+    explanation: Any = None
+    explanation_reason: str | None = "not_requested"
+    errors: list[RowError] = []
 
 
 class Predictions(msgspec.Struct, frozen=True):
@@ -147,52 +180,48 @@ def as_text(text: str, content_type: str, request_id: str, *, extra: Headers = (
     return _answer(200, content_type.encode(), text.encode(), request_id, extra)
 
 
-def problem(
-    code: str,
-    detail: str,
-    request_id: str,
-    *,
-    extra: Headers = (),
-    **facts: Any,
-) -> Answer:
-    """Return the problem document of `code` with one sentence of detail and more members."""
-    kind = PROBLEMS[code]
+def as_problem(refusal: Refusal, request_id: str) -> Answer:
+    """Return a refusal as a problem document (RFC 9457)."""
+    kind = PROBLEMS[refusal.code]
     document = {
-        "type": f"urn:twinscore:problem:{code}",
+        "type": f"urn:twinscore:problem:{refusal.code}",
         "title": kind.title,
         "status": kind.status,
-        "detail": detail,
-        "code": code,
+        "detail": refusal.detail,
+        "code": refusal.code,
         "request_id": request_id,
-        **facts,
+        **refusal.facts,
     }
-    return _answer(kind.status, b"application/problem+json", _encode(document), request_id, extra)
+    if refusal.faults:
+        document["faults"] = [as_row_error(fault) for fault in refusal.faults]
+    return _answer(kind.status, b"application/problem+json", _encode(document), request_id, refusal.extra)
 
 
-def refusal(error: RequestError | ModelNotReady, request_id: str) -> Answer:
-    """Return the problem document of an error that names what the caller can change."""
+def refusal_of(error: RequestError | ModelNotReady) -> Refusal:
+    """Return the refusal of an error that names what the caller can change."""
     code = next((code for kind, code in _STATUS_BY_ERROR if isinstance(error, kind)), "bad_json")
     facts = {name: value for name, value in error.fields.items() if name not in {"status", "code", "type"}}
     extra = ((b"retry-after", b"1"),) if code == "model_not_ready" else ()
-    return problem(code, error.message, request_id, extra=extra, **facts)
+    return Refusal(code, error.message, facts, extra=extra)
 
 
-def contract_problem(faults: Sequence[Fault], n_faults: int, n_rows: int, request_id: str) -> Answer:
-    """Return 422 with the first `MAX_FAULTS` faults and the count of all of them."""
-    listed = [
-        {"path": fault.path[:_SHOWN_CHARS], "rule": fault.rule, "expected": fault.expected, "value": fault.value}
-        for fault in faults[:MAX_FAULTS]
-    ]
+def contract_refusal(faults: Sequence[Fault], n_faults: int, n_rows: int) -> Refusal:
+    """Return the refusal of rows: the first `MAX_FAULTS` faults and the count of all of them."""
     noun = "fault" if n_faults == 1 else "faults"
     shown = "" if n_faults <= MAX_FAULTS else f" The first {MAX_FAULTS} are listed."
     detail = f"{n_faults} {noun} in {n_rows} row{'' if n_rows == 1 else 's'}; nothing was scored.{shown}"
-    return problem("contract_broken", detail, request_id, fault_count=n_faults, faults=listed)
+    return Refusal("contract_broken", detail, {"fault_count": n_faults}, faults[:MAX_FAULTS])
 
 
-def internal_problem(request_id: str) -> Answer:
-    """Return 503 without a word about the cause, which is in the log under the request id."""
+def internal_refusal() -> Refusal:
+    """Return the refusal of a failure of ours: not a word about the cause, which is in the log under the request id."""
     detail = "The model could not answer. The log of the endpoint tells why under this request id."
-    return problem("predict_failed", detail, request_id, extra=((b"retry-after", b"1"),))
+    return Refusal("predict_failed", detail, extra=((b"retry-after", b"1"),))
+
+
+def as_row_error(fault: Fault) -> RowError:
+    """Return a fault as an answer shows it."""
+    return RowError(fault.path[:_SHOWN_CHARS], fault.rule, fault.expected, fault.value)
 
 
 def _answer(status: int, content_type: bytes, body: bytes, request_id: str, extra: Headers) -> Answer:

@@ -9,8 +9,10 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from twinscore.access.local import local_key
+from twinscore.clock import SystemClock
 from twinscore.errors import ModelNotReady
-from twinscore.online.replica import EndpointReplica
+from twinscore.online.replica import GatewayReplica
 from twinscore.online.request import Limits
 from twinscore.online.spec import ServeSpec
 
@@ -69,7 +71,7 @@ def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeS
         )
         raise ModelNotReady(message, model=found.model, version=found.version) from error
     url = endpoint_url(settings, found.model)
-    _wait_ready(url, bundle.digest)
+    _wait_ready(url, bundle.digest, local_key(settings.home, now=SystemClock().now()))
     return url
 
 
@@ -117,11 +119,11 @@ def build_application(
         logging_config={"enable_access_log": False},
         **scale,
     )
-    deployment: Deployment = wrap(serve.ingress()(EndpointReplica))
+    deployment: Deployment = wrap(serve.ingress()(GatewayReplica))
     return deployment.bind(folder, digest, model, version, limits)
 
 
-def _wait_ready(url: str, digest: str) -> None:
+def _wait_ready(url: str, digest: str, api_key: str | None) -> None:
     """Wait until the proxy routes to the new version.
 
     Serve calls an application running before its proxies have heard of the route, and a proxy answers 404 to
@@ -131,7 +133,8 @@ def _wait_ready(url: str, digest: str) -> None:
 
     deadline = time.monotonic() + _READY_TIMEOUT_S
     seen = "no answer"
-    with httpx.Client(timeout=5.0, trust_env=False) as client:
+    headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+    with httpx.Client(headers=headers, timeout=5.0, trust_env=False) as client:
         while time.monotonic() < deadline:
             try:
                 answer = client.get(f"{url}/version")

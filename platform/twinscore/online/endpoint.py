@@ -1,32 +1,20 @@
-"""The request core of one model version: bytes in, bytes out; knows no HTTP library, no Ray and no registry.
+"""The scoring core of one model version behind HTTP: rows in, outcomes out; knows no wire format, no Ray, no registry.
 
-Any listener hands it the body, the content type and a request id, and sends back what it returns. Nothing
-that a caller can send raises out of it.
+Every wire format and every listener comes here, so a row gets the same bits however it was sent.
 """
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import structlog
 
 from twinscore.contract.rows import RowDecoder, rows_to_table, table_to_rows
 from twinscore.contract.verdict import Fault, pointer
-from twinscore.errors import BundleInvalid, ModelNotReady, RequestError
-from twinscore.online.answer import (
-    MAX_FAULTS,
-    Answer,
-    Prediction,
-    Predictions,
-    Uncertainty,
-    as_json,
-    contract_problem,
-    internal_problem,
-    refusal,
-)
-from twinscore.online.request import Limits, RowsRefusedError, read_rows
+from twinscore.errors import BundleInvalid
+from twinscore.online.answer import MAX_FAULTS, Prediction, Uncertainty, as_row_error
+from twinscore.online.asked import Asked, Outcome, RowsRefusedError
+from twinscore.online.request import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,11 +28,9 @@ __all__ = ["ROW_WISE_MAX", "Endpoint"]
 ROW_WISE_MAX = 8
 """Most rows that go through the single-row scorer; above, the table path is cheaper. The bits are the same."""
 
-_log = structlog.get_logger("twinscore.online")
-
 
 class Endpoint:
-    """One verified model version that answers requests.
+    """One verified model version that scores requests.
 
     Building it compiles and verifies the scorer on the bundle's own reference rows, so an endpoint that
     exists is ready. It holds no state of a request and may be called from several threads.
@@ -58,10 +44,11 @@ class Endpoint:
         self.model = model
         self.version = version
         self.limits = limits or Limits()
+        self.n_columns = len(bundle.contract.columns)
+        self.has_instances_column = any(column.name == "instances" for column in bundle.contract.columns)
+        self.decode = RowDecoder(bundle.contract).decode
         self._contract = bundle.contract
         self._key = bundle.contract.key
-        self._has_instances_column = any(column.name == "instances" for column in bundle.contract.columns)
-        self._decode = RowDecoder(bundle.contract).decode
         self._scorer = RowScorer(bundle)
         self._check_row = bundle.checker.check_row
         self._check_and_score = check_and_score
@@ -104,74 +91,71 @@ class Endpoint:
         rows: list[dict[str, Any]] = table_to_rows(table.slice(fullest, 1))
         return rows[0]
 
-    def predict(self, body: bytes, content_type: str | None, request_id: str) -> Answer:
-        """Answer one prediction request; every outcome is an answer, none an exception.
+    def score(self, asked: Asked) -> Outcome:
+        """Check and score the rows of a request.
 
-        Args:
-            body: JSON in UTF-8, one flat row or `{"instances": [row, ..]}`.
-            content_type: what the caller says the body is; only `application/json` is read.
-            request_id: goes into the answer and the log.
+        Raises:
+            RowsRefusedError: a row broke the contract, and the request did not ask for a partial answer.
         """
-        try:
-            instances, at = read_rows(
-                body,
-                content_type,
-                self.limits,
-                n_columns=len(self._contract.columns),
-                has_instances_column=self._has_instances_column,
-            )
-            return self._answer_rows(instances, at, request_id)
-        except (RequestError, ModelNotReady) as error:
-            return refusal(error, request_id)
-        except RowsRefusedError as broken:
-            return contract_problem(broken.faults, broken.n_faults, broken.n_rows, request_id)
-        except Exception:  # noqa: BLE001 - the promise is an answer to every request
-            # Not reachable by any input we know of; the caller learns the id, the log the cause.
-            _log.error(
-                "predict_failed",
-                request_id=request_id,
-                model=self.model,
-                version=self.version,
-                trace=traceback.format_exc(),  # plain: a pretty one prints local variables, and so the payload
-            )
-            return internal_problem(request_id)
+        if asked.table is not None:
+            return self._as_table(asked.table, asked)
+        if asked.faults or len(asked.rows) <= ROW_WISE_MAX:
+            return self._row_by_row(asked)
+        return self._as_table(rows_to_table(asked.rows, self._contract), asked)
 
-    def _answer_rows(self, instances: Sequence[object], at: str, request_id: str) -> Answer:
-        rows, broken = self._decode(instances, at=at)
-        if broken or len(rows) <= ROW_WISE_MAX:
-            predictions = self._row_by_row(rows, broken, at)
-        else:
-            predictions = self._as_table(rows, at)
-        return as_json(Predictions(request_id, self.model, self.version, "live", predictions), request_id)
+    def predictions(self, outcome: Outcome) -> list[Prediction]:
+        """Return one prediction per row of an outcome, in the order sent."""
+        if outcome.predictions is not None:
+            return outcome.predictions
+        assert outcome.table is not None
+        assert outcome.scored is not None
+        assert outcome.accepted is not None
+        keys = table_to_rows(outcome.table.select(list(self._key)))
+        scored = iter(outcome.scored.to_pylist())
+        places: dict[int, list[Fault]] = {}
+        for fault in outcome.faults:
+            places.setdefault(int(fault.path.rsplit("/", 2)[-2]), []).append(fault)
+        return [
+            self._prediction(position, key, next(scored))
+            if accepted
+            else _refused(position, key, places.get(position, ()))
+            for position, (key, accepted) in enumerate(zip(keys, outcome.accepted.tolist(), strict=True))
+        ]
 
-    def _row_by_row(self, rows: Sequence[Mapping[str, Any]], broken: list[Fault], at: str) -> list[Prediction]:
+    def _row_by_row(self, asked: Asked) -> Outcome:
         """Check and score each row by itself; with faults from decoding, only check the rest to list all faults."""
         score = self._scorer.score
-        faults = list(broken)
-        known = {fault.path for fault in broken}
-        predictions = []
-        for position, row in enumerate(rows):
-            place = f"{at}/{position}" if at else ""
-            if place in known:
+        faults = list(asked.faults)
+        known: dict[str, list[Fault]] = {}
+        for fault in faults:
+            known.setdefault(_row_of(fault.path, asked.at), []).append(fault)
+        paths = {fault.path for fault in faults}
+        predictions: list[Prediction] = []
+        for position, row in enumerate(asked.rows):
+            place = f"{asked.at}/{position}" if asked.at else ""
+            if paths and place in paths:  # not even an object
+                predictions.append(_refused(position, {}, known[place]))
                 continue
             found = self._check_row(row, at=place)
-            faults += [fault for fault in found if fault.severity == "critical" and fault.path not in known]
-            if not faults:
+            critical = [fault for fault in found if fault.severity == "critical" and fault.path not in paths]
+            faults += critical
+            broken = [*known.get(place, ()), *critical]
+            if broken:
+                predictions.append(_refused(position, self._key_of(row), broken))
+            elif asked.partial or not faults:
                 predictions.append(self._prediction(position, self._key_of(row), score(row, flagged=bool(found))))
-        if faults:
-            raise RowsRefusedError(faults, len(faults), len(rows))
-        return predictions
+        if faults and not asked.partial:
+            raise RowsRefusedError(faults, len(faults), len(asked.rows))
+        return Outcome(predictions, faults=faults)
 
-    def _as_table(self, rows: Sequence[Mapping[str, Any]], at: str) -> list[Prediction]:
-        table = rows_to_table(rows, self._contract)
+    def _as_table(self, table: pa.Table, asked: Asked) -> Outcome:
         verdict, scored = self._check_and_score(table, self.bundle)
+        faults: Sequence[Fault] = ()
         if not verdict.accepted.all():
-            raise RowsRefusedError(*_critical(verdict.faults, at), len(rows))
-        keys = table_to_rows(table.select(list(self._key)))
-        return [
-            self._prediction(position, key, values)
-            for position, (key, values) in enumerate(zip(keys, scored.to_pylist(), strict=True))
-        ]
+            faults, n_faults = _critical(verdict.faults, asked.at, None if asked.partial else MAX_FAULTS)
+            if not asked.partial:
+                raise RowsRefusedError(faults, n_faults, table.num_rows)
+        return Outcome(None, table, scored, verdict.accepted, faults)
 
     def _key_of(self, row: Mapping[str, Any]) -> dict[str, Any]:
         return {name: row[name] for name in self._key}
@@ -188,8 +172,21 @@ class Endpoint:
         )
 
 
-def _critical(faults: pa.Table, at: str) -> tuple[list[Fault], int]:
-    """Return the first critical faults of a verdict with their paths, and how many there are."""
+def _refused(position: int, key: dict[str, Any], faults: Sequence[Fault]) -> Prediction:
+    errors = [as_row_error(fault) for fault in faults[:MAX_FAULTS]]
+    return Prediction(position, key, None, None, None, False, None, None, "refused", errors)
+
+
+def _row_of(path: str, at: str) -> str:
+    """Return the JSON pointer of the row that a fault stands in."""
+    if not at:
+        return ""
+    end = path.find("/", len(at) + 1)
+    return path if end < 0 else path[:end]
+
+
+def _critical(faults: pa.Table, at: str, most: int | None) -> tuple[list[Fault], int]:
+    """Return the first `most` critical faults of a verdict with their paths, and how many there are."""
     import pyarrow.compute as pc
 
     critical = faults.filter(pc.field("severity") == "critical")
@@ -202,6 +199,6 @@ def _critical(faults: pa.Table, at: str) -> tuple[list[Fault], int]:
             fault["value"],
             fault["severity"],
         )
-        for fault in critical.slice(0, MAX_FAULTS).to_pylist()
+        for fault in critical.slice(0, most).to_pylist()
     ]
     return listed, critical.num_rows

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from twinscore.online.answer import MAX_FAULTS, PROBLEMS
 from twinscore.online.column_schema import column_schema
+from twinscore.online.wire.native import example_answer
 
 if TYPE_CHECKING:
     from twinscore.contract.model import Contract
@@ -33,7 +32,7 @@ def describe(endpoint: Endpoint) -> dict[str, Any]:
     """Return the OpenAPI document of an endpoint as JSON values."""
     model, contract = endpoint.model, endpoint.bundle.contract
     row = endpoint.example()
-    answer = msgspec.json.decode(endpoint.predict(msgspec.json.encode(row), "application/json", "example").body)
+    answer = example_answer(endpoint, row)
     return {
         "openapi": _OPENAPI_VERSION,
         "info": {

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from twinscore.online.answer import PROBLEMS
 from twinscore.online.column_schema import column_schema
+from twinscore.online.wire.native import example_answer
 
 if TYPE_CHECKING:
     from twinscore.contract.model import Column, Contract
@@ -29,7 +30,7 @@ def docs_page(endpoint: Endpoint) -> str:
     """Return the page: the endpoint, its columns and rules, a real example, the refusals and a box to try it."""
     bundle = endpoint.bundle
     row = endpoint.example()
-    answer = json.loads(endpoint.predict(json.dumps(row).encode(), "application/json", "example").body)
+    answer = example_answer(endpoint, row)
     card_rows = "".join(
         f"<tr><th>{escape(name.replace('_', ' '))}</th><td><code>{escape(str(value))}</code></td></tr>"
         for name, value in endpoint.facts().items()

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from twinscore.online.app import PredictApp
+from twinscore.online.app import GatewayApp
+from twinscore.online.asked import Asked
 from twinscore.online.endpoint import Endpoint
+from twinscore.online.gateway import Gateway
 from twinscore.online.request import Limits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["EndpointReplica", "load_endpoint"]
+__all__ = ["GatewayReplica", "load_endpoint"]
 
 
-class EndpointReplica:
+class GatewayReplica:
     """What Serve builds in each replica; wrapped by `serve.ingress` in `deploy`.
 
     A bundle that is damaged, or that its own reference rows contradict, fails the constructor, so that Serve
@@ -31,18 +31,16 @@ class EndpointReplica:
         from pathlib import Path
 
         self._endpoint = load_endpoint(Path(bundle_folder), digest, model=model, version=version, limits=limits)
-        self._probe = msgspec.json.encode(self._endpoint.example())
+        self._gateway = Gateway(model, self._endpoint, limits=limits)
+        self._probe = self._endpoint.decode([self._endpoint.example()])[0]
 
-    def __serve_build_asgi_app__(self) -> PredictApp:
+    def __serve_build_asgi_app__(self) -> GatewayApp:
         """Return the application; Serve calls this once after the constructor."""
-        return PredictApp(self._endpoint.model, self._endpoint, echo_request_id=False)
+        return GatewayApp(self._gateway, echo_request_id=False)
 
     def check_health(self) -> None:
-        """Answer a reference row; Serve replaces the replica when this raises or hangs."""
-        answer = self._endpoint.predict(self._probe, "application/json", "health")
-        if answer.status != 200:
-            message = f"The replica of {self._endpoint.model} answered {answer.status} to its own reference row."
-            raise RuntimeError(message)
+        """Score a reference row; Serve replaces the replica when this raises or hangs."""
+        self._endpoint.score(Asked(self._probe))
 
 
 def load_endpoint(folder: Path, digest: str, *, model: str, version: str, limits: Limits) -> Endpoint:

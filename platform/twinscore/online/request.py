@@ -11,11 +11,12 @@ from twinscore.contract.show import show
 from twinscore.contract.verdict import Fault, pointer
 from twinscore.errors import MediaTypeUnsupported, RequestMalformed, RequestTooLarge
 from twinscore.online import strict_json
+from twinscore.online.asked import RowsRefusedError
 
 if TYPE_CHECKING:
     from twinscore.settings import Settings
 
-__all__ = ["Limits", "RowsRefusedError", "body_too_large", "read_rows"]
+__all__ = ["Limits", "body_too_large", "read_rows"]
 
 _JSON = re.compile(r'application/json(?:\s*;\s*charset\s*=\s*"?utf-8"?)?', re.IGNORECASE)
 _EXTRA_MEMBERS = 10_000
@@ -34,16 +35,6 @@ class Limits:
     def of(cls, settings: Settings) -> Limits:
         """Return the limits that the settings name."""
         return cls(max_body_bytes=settings.max_body_bytes, max_rows=settings.max_rows_per_request)
-
-
-class RowsRefusedError(Exception):
-    """Rows that may not be scored; stays inside the request core, which answers 422."""
-
-    def __init__(self, faults: Sequence[Fault], n_faults: int, n_rows: int) -> None:
-        super().__init__(f"{n_faults} faults")
-        self.faults = faults
-        self.n_faults = n_faults
-        self.n_rows = n_rows
 
 
 def read_rows(

@@ -1,0 +1,231 @@
+"""A lean HTTP/1.1 listener on uvloop and httptools, in a thread of its own; knows sockets, and no model.
+
+Serve's own ingress wrapper costs several times the work itself, so the replica listens by itself and Serve keeps
+placement, health, restarts and updates. The edge in front normalises requests; still everything a client can send
+straight to this port is bounded here: header and body bytes, connections, requests waiting, and the time for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from twinscore.online.answer import Refusal, as_problem
+from twinscore.online.connection import HttpConnection, split_target
+from twinscore.online.gateway import Reply
+from twinscore.online.reply_gate import ReplyGate
+
+if TYPE_CHECKING:
+    from twinscore.online.call import Call
+    from twinscore.online.gateway import Gateway
+    from twinscore.online.reply_gate import Commit
+
+__all__ = ["HttpListener", "ListenerLimits"]
+
+_SWEEP_S = 1.0
+_START_S = 10.0
+_BACKLOG = 1024
+_MOST_KNOWN = 64
+"""Request targets whose split is remembered; a client may send endless others."""
+_RETRY = ((b"retry-after", b"1"),)
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerLimits:
+    """Bounds of one listener."""
+
+    max_connections: int = 1024
+    max_waiting: int = 512
+    """Calls that wait for their answer at a time; more are answered 503 at once."""
+    read_timeout_s: float = 10.0
+    """For a request to arrive, from its first byte to its last."""
+    idle_timeout_s: float = 120.0
+
+
+class HttpListener:
+    """Listens in a thread of its own until it is closed.
+
+    Args:
+        gateway: answers the calls.
+        host: address to bind.
+        port: port to bind; 0 takes a free one.
+        commit: makes audit records durable; None where nothing is recorded.
+        served_by: the replica's name, sent as `x-served-by`, so that an edge can tell our answers from Serve's.
+        limits: connections, waiting calls and timeouts.
+
+    Raises:
+        OSError: the address cannot be bound.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        commit: Commit | None = None,
+        served_by: str = "",
+        limits: ListenerLimits | None = None,
+    ) -> None:
+        self.gateway = gateway
+        self.limits = limits or ListenerLimits()
+        self.waiting = 0
+        """Calls that are not answered yet."""
+        self.fixed_headers = b""
+        self._commit = commit
+        self._gate: ReplyGate | None = None
+        self._served_by = f"x-served-by: {served_by}\r\n".encode() if served_by else b""
+        self._connections: set[HttpConnection] = set()
+        self._known: dict[bytes, tuple[str, bytes]] = {}
+        self._draining = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._server: Any = None  # uvloop's own class
+        started: Future[int] = Future()
+        self._thread = threading.Thread(target=self._run, args=(host, port, started), name="listener", daemon=True)
+        self._thread.start()
+        self.host = host
+        self.port = started.result(_START_S)
+
+    def drain(self, timeout_s: float) -> bool:
+        """Stop accepting, answer what was begun, and return whether everything was answered in time."""
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._stop_accepting(), self._loop).result(timeout_s + 1)
+        deadline = time.monotonic() + timeout_s
+        while self.waiting and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self.waiting == 0
+
+    def close(self) -> None:
+        """End the thread; connections are closed."""
+        loop = self._loop
+        if loop is not None and self._thread.is_alive():
+            loop.call_soon_threadsafe(loop.stop)
+            self._thread.join(_START_S)
+
+    # What a connection calls, on the loop.
+
+    def opened(self, connection: HttpConnection) -> bool:
+        """Count a connection in; False when there are too many."""
+        if len(self._connections) >= self.limits.max_connections or self._draining:
+            return False
+        self._connections.add(connection)
+        return True
+
+    def closed(self, connection: HttpConnection) -> None:
+        """Count a connection out."""
+        self._connections.discard(connection)
+
+    def path_of(self, url: bytes) -> tuple[str, bytes]:
+        """Return the path without the model's prefix, and the query."""
+        found = self._known.get(url)
+        if found is None:
+            path, query = split_target(url)
+            prefix = f"/{self.gateway.model}"
+            if path == prefix or path.startswith(f"{prefix}/"):
+                path = path[len(prefix) :]
+            found = path, query
+            if len(self._known) < _MOST_KNOWN and len(url) < 256:
+                self._known[url] = found
+        return found
+
+    def dispatch(self, connection: HttpConnection, call: Call, keep: bool) -> None:
+        """Answer a call now, or once its record is durable, or once its thread is done."""
+        keep = keep and not self._draining
+        head = call.method == "HEAD"
+        if self.waiting >= self.limits.max_waiting:
+            refusal = Refusal("overloaded", "Too many requests wait; try again in a moment.", extra=_RETRY)
+            connection.answer(as_problem(refusal, call.request_id), keep=keep, head=head)
+            return
+        reply = self.gateway.handle(call)
+        if isinstance(reply, Reply):
+            self._release(connection, call, reply, keep)
+            return
+        self.waiting += 1
+        task = asyncio.ensure_future(reply)
+        task.add_done_callback(lambda done: self._came(connection, call, done, keep))
+
+    def _came(self, connection: HttpConnection, call: Call, done: asyncio.Future[Reply], keep: bool) -> None:
+        self.waiting -= 1
+        if done.cancelled():
+            connection.close()
+            return
+        self._release(connection, call, done.result(), keep)
+
+    def _release(self, connection: HttpConnection, call: Call, reply: Reply, keep: bool) -> None:
+        answer, record = reply
+        head = call.method == "HEAD"
+        if record is None or self._gate is None:
+            connection.answer(answer, keep=keep, head=head)
+            return
+        self.waiting += 1
+
+        def durable(error: Exception | None) -> None:
+            self.waiting -= 1
+            said = answer if error is None else self.gateway.unrecorded(call, error)
+            connection.answer(said, keep=keep, head=head)
+
+        self._gate.hold(record, durable)
+
+    # The thread.
+
+    def _run(self, host: str, port: int, started: Future[int]) -> None:
+        loop = uvloop.new_event_loop()
+        self._loop = loop
+        try:
+            asyncio.set_event_loop(loop)
+            try:
+                self._server = loop.run_until_complete(
+                    loop.create_server(lambda: HttpConnection(self), host, port, backlog=_BACKLOG)
+                )
+            except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the start
+                started.set_exception(error)
+                return
+            if self._commit is not None:
+                self._gate = ReplyGate(self._commit, loop)
+            self._sweep()
+            started.set_result(self._server.sockets[0].getsockname()[1])
+            loop.run_forever()
+            self._end(loop)
+        finally:
+            loop.close()
+
+    def _end(self, loop: asyncio.AbstractEventLoop) -> None:
+        for connection in list(self._connections):
+            connection.close()
+        if self._server is not None:
+            self._server.close()
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if self._gate is not None:
+            self._gate.close()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.run_until_complete(loop.shutdown_default_executor())
+
+    async def _stop_accepting(self) -> None:
+        self._draining = True
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            if not connection.answering and connection.reading_since is None:
+                connection.close()
+
+    def _sweep(self) -> None:
+        """Once a second: the date header, requests that drip, connections that nobody uses."""
+        assert self._loop is not None
+        self.fixed_headers = b"date: %b\r\n%b" % (formatdate(usegmt=True).encode(), self._served_by)
+        now = time.monotonic()
+        for connection in list(self._connections):
+            if connection.reading_since is not None:
+                if now - connection.reading_since > self.limits.read_timeout_s:
+                    connection.time_out()
+            elif not connection.answering and now - connection.used_at > self.limits.idle_timeout_s:
+                connection.close()
+        self._loop.call_later(_SWEEP_S, self._sweep)

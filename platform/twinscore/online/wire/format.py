@@ -1,0 +1,37 @@
+"""What a wire format is: a way to read rows out of a request and to write what became of them; knows none by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from twinscore.online.answer import Answer, Refusal
+    from twinscore.online.asked import Asked, Outcome
+    from twinscore.online.call import Call
+    from twinscore.online.endpoint import Endpoint
+
+__all__ = ["WireFormat"]
+
+
+class WireFormat(Protocol):
+    """One form of request and answer; holds no state of a request."""
+
+    name: str
+    """How the audit log calls the operation, such as `predict`."""
+
+    def read(self, call: Call, endpoint: Endpoint) -> Asked:
+        """Return the rows that a request asks for.
+
+        Raises:
+            RequestError: the body cannot be read.
+            RowsRefusedError: it can, and holds no rows.
+        """
+        ...
+
+    def write(self, call: Call, endpoint: Endpoint, asked: Asked, outcome: Outcome, arm: str) -> Answer:
+        """Return the answer to rows that were scored by `arm`."""
+        ...
+
+    def refuse(self, refusal: Refusal, call: Call) -> Answer:
+        """Return the answer to a request that got no scores."""
+        ...
