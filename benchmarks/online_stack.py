@@ -36,15 +36,15 @@ COMMAND_S = 300.0
 VARIANTS: dict[str, dict[str, Any]] = {
     "twinscore": {},
     "twinscore_2": {"replicas": 2},
-    "twinscore_no_audit": {"audit": False},
-    "twinscore_shadow": {"shadow": 1.0},
+    "twinscore_no_audit": {"audit": {"enabled": False}},
+    "twinscore_shadow": {"routing": {"shadows": [{"version": "2", "sampling": "100%"}]}},
 }
 """Deployment options of each way; one that this version does not know is reported as such."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack that is up, with the reference model registered twice: `champion` and `shadow`."""
+    """A stack that is up, with two versions of the reference model: 1 is the champion, 2 has one tree more."""
 
     settings: Settings
     environment: dict[str, str]
@@ -82,8 +82,8 @@ class Stack:
         for file in sorted(folder.glob("*.json"), key=lambda one: one.stat().st_mtime, reverse=True):
             with suppress(OSError, ValueError, KeyError):
                 told = json.loads(file.read_text())
-                place = told.get("url") or f"http://{told.get('host', '127.0.0.1')}:{told['port']}"
-                return f"{place.rstrip('/').removesuffix('/' + MODEL)}/{MODEL}/predict"
+                if told["state"] == "ready":
+                    return f"http://{told['host']}:{told['port']}/{MODEL}/predict"
         return None
 
     def backup(self) -> str | None:
@@ -159,11 +159,11 @@ def _register(settings: Settings, reference: Reference) -> None:
     from twinscore.wiring import model_store
 
     store = model_store(settings)
-    for alias in ("champion", "shadow"):
-        version = store.register(
-            MODEL, reference.bundle.folder, metrics={}, params={}, tags={BUNDLE_TAG: reference.bundle.digest}
-        )
-        store.set_alias(MODEL, alias, version.version)
+    versions = [
+        store.register(MODEL, bundle.folder, metrics={}, params={}, tags={BUNDLE_TAG: bundle.digest})
+        for bundle in (reference.bundle, reference.next_bundle)
+    ]
+    store.set_alias(MODEL, "champion", versions[0].version)
 
 
 def _title(process: Process) -> str:
