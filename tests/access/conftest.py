@@ -15,8 +15,14 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from twinscore.access.gate import RECHECK_S, Access
+from twinscore.access.grant import Caller
+from twinscore.access.keys import NewKey, create_key
+from twinscore.errors import Unauthenticated
+
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NOW_S = NOW.timestamp()
+LATER_S = NOW_S + RECHECK_S
 ISSUER = "https://login.example.com/"
 AUDIENCE = "twinscore"
 
@@ -68,3 +74,27 @@ def write_issuers(home: Path, provider: Provider) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def made(home: Path) -> NewKey:
+    """A key for predictions of `loans`, good for a day."""
+    return create_key(home, label="billing", models=["loans"], verbs=["predict"], days=1, now=NOW)
+
+
+def ask(
+    access: Access,
+    key: NewKey | bytes | None,
+    *,
+    now_s: float = NOW_S,
+    model: str = "loans",
+    verb: str | None = "predict",
+) -> Caller:
+    header = key.text.encode() if isinstance(key, NewKey) else key
+    return access.admit(None if header is None else b"Bearer " + header, None, model=model, verb=verb, now_s=now_s)
+
+
+def refused(access: Access, key: NewKey | bytes | None, *, now_s: float = NOW_S) -> str:
+    with pytest.raises(Unauthenticated) as caught:
+        ask(access, key, now_s=now_s)
+    return str(caught.value.fields["reason"])

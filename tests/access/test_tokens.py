@@ -175,6 +175,19 @@ def test_any_changed_token_is_refused(verifier: TokenVerifier, provider: Provide
         assert "invalid" == reason(verifier, changed)
 
 
+@pytest.mark.parametrize("kid", ["ed", "ec"])
+def test_a_token_has_one_writing(verifier: TokenVerifier, provider: Provider, kid: str) -> None:
+    """What a lenient decoder would read as the same token, by spare bits, padding or other signs, is refused."""
+    token = provider.token(kid)
+    verifier.find(token, NOW_S)
+    spare = chr(token[-1] + 1).encode()  # the last sign carries two bits; the next sign differs in what is dropped
+    others = [token[:-1] + spare, token + b"=", token + b"==", token + b"\n", token.replace(b".", b"=.", 1)]
+
+    signature = token.rsplit(b".", 1)[1]
+    assert base64.urlsafe_b64decode(signature + b"==") == base64.urlsafe_b64decode(signature[:-1] + spare + b"==")
+    assert ["invalid"] * 5 == [reason(verifier, other) for other in others]
+
+
 @given(st.binary(max_size=200) | st.text(alphabet="eyJ.-_=A", max_size=60).map(str.encode))
 def test_anything_else_is_no_token(verifier: TokenVerifier, text: bytes) -> None:
     """Whatever is sent, the answer is the one refusal and never another error."""

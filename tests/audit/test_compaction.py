@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -119,22 +120,19 @@ class Dying(Disk):
 
 def test_killed_at_every_call_and_done_again(tmp_path: Path, bundle: Bundle) -> None:
     """Whatever call a compaction is killed before, the next one ends with the same log as an undisturbed one."""
-    records = scored_records(bundle, 12)
+    records = scored_records(bundle, 10)
     late = msgspec.structs.replace(records[-1], request_id="late-77", received_us=MORNING_US + 86_400_000_000)
-    records = [
-        *records,
-        late,
-        records[3],
-        msgspec.structs.replace(records[4], outputs=[[0.5, *records[4].outputs[0][1:]]]),
-    ]
+    conflicting = msgspec.structs.replace(records[4], outputs=[[0.5, *(records[4].outputs[0] or [])[1:]]])
+    records = [*records, late, records[3], conflicting]
     whole = tmp_path / "whole"
-    write_log(whole, records, segment_bytes=2_000)
+    write_log(whole, records, segment_bytes=3_000)
+    shutil.copytree(whole, tmp_path / "log")
     compact(whole, bundle)
     wanted = visible(whole)
     finished, calls = False, 0
     while not finished:
         folder = tmp_path / f"killed-{calls}"
-        write_log(folder, records, segment_bytes=2_000)
+        shutil.copytree(tmp_path / "log", folder)
         try:
             compact(folder, bundle, disk=Dying(calls))
             finished = True
@@ -277,7 +275,7 @@ def test_every_type_of_cell_survives(tmp_path: Path, bundle: Bundle, forms: tupl
     marked = dict(zip(("i", "s", "d"), forms, strict=True))
     columns = tuple(replace(column, audit=marked.get(column.name, "keep")) for column in contract.columns)
     contract = replace(contract, columns=columns)
-    cells = [
+    cells: list[list[Any]] = [
         [2**62, 1.5, True, "ä", datetime(1900, 1, 1, 1, 2, 3, 456789, tzinfo=UTC), datetime(2026, 1, 2, 3, 4, 5, 6),
          date(1969, 7, 20)],
         [None] * 7,
@@ -296,9 +294,7 @@ def test_every_type_of_cell_survives(tmp_path: Path, bundle: Bundle, forms: tupl
     compact_model(tmp_path, KEY, lambda _: contract)
     (path,) = tmp_path.glob("date=*/*.parquet")
     table = pq.read_table(path)
-    found = {
-        name: table.column(f"feature_{name}").to_pylist() for name in types if name != "s" or "drop" not in forms
-    }
+    found = {name: table.column(f"feature_{name}").to_pylist() for name in types if name != "s" or "drop" not in forms}
 
     assert ['{"age":0.25}'] * 3 == table.column("explanation").to_pylist()
     assert [cells[0][4], None, cells[2][4]] == found["z"]

@@ -60,6 +60,11 @@ def partly(share: float) -> Callable[[Path, bytes, bytes], bytes]:
     return lambda _, kept, seen: seen[: len(kept) + int(share * (len(seen) - len(kept)))]
 
 
+def failing_at(calls: set[int], code: int) -> Callable[[str, int], OSError | None]:
+    """Return what makes these calls fail."""
+    return lambda _, number: OSError(code, "told to fail") if number in calls else None
+
+
 def fill(writer: SegmentWriter) -> None:
     for _ in range(100):
         writer.commit([b"z" * 100])
@@ -100,22 +105,35 @@ def test_a_power_cut_at_every_call(torn: str) -> None:
 
 
 @given(
-    cuts=st.lists(st.tuples(st.integers(1, 60), st.floats(0, 1)), max_size=6),
+    lives=st.lists(
+        st.tuples(
+            st.integers(1, 60),
+            st.floats(0, 1),
+            st.sets(st.integers(1, 60), max_size=4),
+            st.sampled_from([errno.EIO, errno.ENOSPC]),
+        ),
+        max_size=6,
+    ),
     batches=st.lists(st.lists(st.binary(max_size=300), min_size=1, max_size=5), min_size=1, max_size=8),
     largest_write=st.sampled_from([None, 7, 100]),
 )
-def test_many_lives(cuts: list[tuple[int, float]], batches: list[list[bytes]], largest_write: int | None) -> None:
-    """Writer after writer is cut off at any call, with any part of the last write kept: nothing acked is lost."""
+def test_many_lives(
+    lives: list[tuple[int, float, set[int], int]], batches: list[list[bytes]], largest_write: int | None
+) -> None:
+    """Writer after writer meets failing calls and is cut off at any, with any part of the last write kept."""
     disk = ModelDisk()
     acked: list[bytes] = []
     sent: list[bytes] = []
-    for life, (stop_after, share) in enumerate([*cuts, (10**9, 0.0)]):
+    for life, (stop_after, share, failing, code) in enumerate([*lives, (10**9, 0.0, set(), 0)]):
         disk.stop_at = disk.calls + stop_after
+        disk.fail = failing_at({disk.calls + at for at in failing}, code)
         disk.largest_write = largest_write
         try:
             write(disk, labelled(batches, life), acked, sent)
         except PowerCut:
             disk = disk.after_power_cut(partly(share))
+        except AuditUnavailable:  # not even the folder could be made; the process ends
+            disk = disk.after_power_cut(partly(1.0))
         found = read_back(disk)
 
         assert in_order(acked, found)

@@ -1,7 +1,7 @@
 """The gate: who asks, and may they? Knows no HTTP library and no Ray; reads its files again when they change.
 
     access = Access.load(home)
-    caller = access.admit(authorization, api_key, model="loans", verb=VERBS["/predict"], now_s=time.time())
+    caller = access.admit(authorization, api_key, model="loans", verb=verb_of("/predict"), now_s=time.time())
 
 With neither a keys file nor a file of issuers there is nothing to hold a caller against, and everybody is anonymous.
 Once there was one, the gate stays shut for this process: a broken file leaves what was last read, a removed one takes
@@ -11,6 +11,7 @@ away what it allowed, and neither lets anybody in.
 from __future__ import annotations
 
 import threading
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -26,7 +27,7 @@ from twinscore.errors import AccessDenied, Forbidden, SettingsInvalid, Unauthent
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["RECHECK_S", "Access", "challenge", "status_of"]
+__all__ = ["RECHECK_S", "Access", "challenge", "require_access", "status_of"]
 
 RECHECK_S = 1.0
 """Seconds between two looks at the files; a key that is not known is looked for at once."""
@@ -83,7 +84,7 @@ class Access:
             authorization: value of the header `authorization`: `Bearer` and a key or a token.
             api_key: value of the header `x-api-key`: a key.
             model: the model that is asked.
-            verb: what `VERBS` says of the path; None lets everybody in.
+            verb: what `verb_of` says of the path; None lets everybody in.
             now_s: seconds since the epoch.
 
         Raises:
@@ -106,21 +107,25 @@ class Access:
             # It may have been made a moment ago; to look costs a few microseconds, whoever asks.
             if self._keyring.knows(credential):
                 raise
-        self._refresh(now_s)
+        with self._lock:
+            self._refresh_keys()
         return self._keyring.find(credential, now_s)
 
     def _refresh(self, now_s: float) -> None:
         """Look at the files, and read again what changed; what cannot be read leaves the last good one."""
         with self._lock:
             self._checked_s = now_s
-            keys_stamp = stamp(keys_path(self._home))
-            if keys_stamp != self._keys_stamp:
-                self._keys_stamp = keys_stamp
-                self._again(self._read_keys, "keys")
+            self._refresh_keys()
             issuers_stamps = _stamps_of_issuers(self._home)
             if issuers_stamps != self._issuers_stamps:
                 self._issuers_stamps = issuers_stamps
                 self._again(self._read_issuers, "issuers")
+
+    def _refresh_keys(self) -> None:
+        keys_stamp = stamp(keys_path(self._home))
+        if keys_stamp != self._keys_stamp:
+            self._keys_stamp = keys_stamp
+            self._again(self._read_keys, "keys")
 
     def _again(self, read: Any, what: str) -> None:
         try:
@@ -140,6 +145,27 @@ class Access:
         trusted = load_issuers(self._home)
         self._tokens = TokenVerifier(trusted or {})
         self._configured = self._configured or trusted is not None
+
+
+def require_access(home: Path, host: str) -> None:
+    """Refuse to listen beyond this machine while nobody is asked for a key.
+
+    Args:
+        host: the address to bind; a name other than `localhost` counts as one of the outside.
+
+    Raises:
+        SettingsInvalid: the address is not loopback and there are neither keys nor issuers, or a file is broken.
+    """
+    try:
+        inside = ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        inside = host == "localhost"
+    if not inside and not Access.load(home).configured:
+        message = (
+            f"The setting TWINSCORE_HOST is {host}, which others can reach, and no key was made for {home}. "
+            "Make one with `twinscore keys create` first, or stay on 127.0.0.1."
+        )
+        raise SettingsInvalid(message, setting="TWINSCORE_HOST", host=host)
 
 
 def status_of(error: AccessDenied) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -11,7 +12,7 @@ from twinscore.errors import Forbidden
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ALL_VERBS", "ANONYMOUS", "VERBS", "Caller", "Grant", "Verb"]
+__all__ = ["ALL_VERBS", "ANONYMOUS", "VERBS", "Caller", "Grant", "Verb", "verb_of"]
 
 Verb = Literal["predict", "read"]
 """`predict` asks for scores, `read` for what describes a model."""
@@ -50,7 +51,24 @@ VERBS: Mapping[str, Verb | None] = MappingProxyType(
         "/inference.GRPCInferenceService/ModelInfer": "predict",
     }
 )
-"""The verb that each path below `/<model>` needs; None needs no key. A path that is not here needs `predict`."""
+"""The verb that each path below `/<model>` needs; None needs no key."""
+
+_OF_A_MODEL = re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?(/[a-z]+)?")
+
+
+def verb_of(path: str) -> Verb | None:
+    """Return the verb that a path below `/<model>` needs; a path that `VERBS` does not have needs `predict`.
+
+    >>> verb_of("/version"), verb_of("/v2/models/loans/ready"), verb_of("/new")
+    ('read', None, 'predict')
+    """
+    if path in VERBS:
+        return VERBS[path]
+    found = _OF_A_MODEL.fullmatch(path)
+    if found is None:
+        return "predict"
+    version = "/versions/{version}" if found[1] else ""
+    return VERBS.get(f"/v2/models/{{model}}{version}{found[2] or ''}", "predict")
 
 
 class Caller(NamedTuple):

@@ -128,7 +128,7 @@ def _read(path: Path) -> tuple[Listener, dict[str, Any]] | None:
 
 
 def _is_dead(owner: dict[str, Any]) -> bool:
-    return owner["machine"] == _machine() and _started(owner["pid"]) != owner["started"]
+    return bool(owner["machine"] == _machine() and _started(owner["pid"]) != owner["started"])
 
 
 def _machine() -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from twinscore.audit.disk import Disk
 from twinscore.audit.places import file_name, numbers, streams
 from twinscore.audit.record import decode_record
-from twinscore.audit.segment import Bound, scan, unpack_header
+from twinscore.audit.segment import Bound, header_size, scan, unpack_header
 from twinscore.errors import AuditDamaged
 
 if TYPE_CHECKING:
@@ -42,9 +42,11 @@ def read_segment(folder: Path, number: int, *, disk: Disk | None = None) -> Segm
     """
     disk = disk or Disk()
     later = [other for other in numbers(disk.names(folder), "segment") if other > number]
+    following = disk.read(folder / file_name(number + 1, "segment")) if later[:1] == [number + 1] else None
+    if later == [number + 1] and following is not None and len(following) < header_size(folder.name):
+        later, following = [], None  # just being begun, or its writer was killed then: it says nothing yet
     path = folder / file_name(number, "segment")
-    bound = _bound(disk, folder, later[0]) if later[:1] == [number + 1] else None
-    return scan(disk.read(path), str(path), last=not later, bound=bound)
+    return scan(disk.read(path), str(path), last=not later, bound=None if following is None else _bound(following))
 
 
 def read_stream(
@@ -84,10 +86,10 @@ def read_model(folder: Path, *, on_damage: Callable[[AuditDamaged], None] | None
         yield from read_stream(stream, on_damage=on_damage)
 
 
-def _bound(disk: Disk, folder: Path, number: int) -> Bound | None:
-    path = folder / file_name(number, "segment")
+def _bound(data: bytes) -> Bound | None:
+    """Return where the segment before this one ends; None when the header cannot be read, which is said elsewhere."""
     try:
-        header = unpack_header(disk.read(path), str(path))
+        header = unpack_header(data, "")
     except AuditDamaged:
         return None
     return Bound(header.first_sequence, header.previous_chain)

@@ -13,7 +13,6 @@ from twinscore.access.local import local_key
 from twinscore.clock import SystemClock
 from twinscore.errors import ModelNotReady
 from twinscore.online.replica import GatewayReplica
-from twinscore.online.request import Limits
 from twinscore.online.spec import ServeSpec
 
 if TYPE_CHECKING:
@@ -51,9 +50,8 @@ def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeS
     spec = spec or ServeSpec(model=ref, replicas=replicas)
     found, bundle = load_version(settings, ref)
     application = build_application(
-        spec, folder=str(bundle.folder), digest=bundle.digest, model=found.model, version=found.version,
-        limits=Limits.of(settings),
-    )  # fmt: skip
+        spec, settings, folder=str(bundle.folder), digest=bundle.digest, model=found.model, version=found.version
+    )
     serve.start(
         proxy_location="HeadOnly",
         http_options={
@@ -89,7 +87,7 @@ def endpoint_url(settings: Settings, model: str) -> str:
 
 
 def build_application(
-    spec: ServeSpec, *, folder: str, digest: str, model: str, version: str, limits: Limits
+    spec: ServeSpec, settings: Settings, *, folder: str, digest: str, model: str, version: str
 ) -> Application:
     """Return the Serve application of one bundle; nothing is started."""
     from ray import serve
@@ -109,7 +107,8 @@ def build_application(
         max_ongoing_requests=spec.max_ongoing_requests,
         max_queued_requests=spec.max_queued_requests,
         backpressure_config={"status_code": 503, "retry_after_s": 1},
-        graceful_shutdown_timeout_s=spec.shutdown_s,
+        # The listener's own draining comes on top of what Serve waits for.
+        graceful_shutdown_timeout_s=2 * spec.shutdown_s + 5,
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=2,
         health_check_timeout_s=5,
@@ -120,7 +119,7 @@ def build_application(
         **scale,
     )
     deployment: Deployment = wrap(serve.ingress()(GatewayReplica))
-    return deployment.bind(folder, digest, model, version, limits)
+    return deployment.bind(folder, digest, model=model, version=version, settings=settings, spec=spec)
 
 
 def _wait_ready(url: str, digest: str, api_key: str | None) -> None:
