@@ -24,9 +24,11 @@ import os
 import platform
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
+from http.client import HTTPException
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +47,11 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "results" / "online.json"
 WARM_S = 2.0
-OURS = [*VARIANTS, "twinscore_direct", "twinscore_backup"]
+BESIDE = ("twinscore_direct", "twinscore_backup")
+"""Other addresses of the same deployment."""
+OURS = [*VARIANTS, *BESIDE]
+FAILURES = (Refused, OSError, HTTPException, subprocess.SubprocessError, ValueError, LookupError, TypeError)
+"""What a server, its installation or its answer can do; the rest is measured all the same."""
 ALL = [*WAYS, *OURS, "costs"]
 
 
@@ -63,7 +69,7 @@ class Measurement:
         """Start one peer, check it, load it and end it."""
         peer = WAYS[name]
         listed = write_bodies(self.reference, peer.form)
-        with self._reported(name), served(peer, self.reference, self.given.place) as running:
+        with self.reported(name), served(peer, self.reference, self.given.place) as running:
             check(running.url, read_bodies(listed), self.reference.scores, peer.read, exact=False)
             found = self.load(running.url, listed, running.processes)
             found["memory_mb"] = memory_mb(running.processes())
@@ -71,26 +77,25 @@ class Measurement:
 
     def ours(self, running: Stack) -> None:
         """Load every way of twinscore that is wanted on a stack that is up."""
-        listed = write_bodies(self.reference, flat)
         for name, options in VARIANTS.items():
-            beside = [one for one in OURS if one not in VARIANTS and one in self.given.only] if not options else []
-            if name not in self.given.only and not beside:
+            same = [name, *BESIDE] if name == "twinscore" else [name]
+            wanted = [one for one in same if one in self.given.only]
+            if not wanted:
                 continue
-            with self._reported(name):
-                url = running.serve(options)
-                addresses = {name: url, "twinscore_direct": running.direct(), "twinscore_backup": running.backup()}
-                for one in [name, *beside]:
-                    address = addresses[one]
-                    if one not in self.given.only:
-                        continue
-                    if address is None:
-                        self.unavailable[one] = "this version has no such address"
-                        continue
-                    with self._reported(one):
-                        scores = self.reference.own_scores
-                        check(address, read_bodies(listed), scores, online_costs.own_score, exact=True)
-                        found = self.load(address, listed, running.processes)
-                        self._keep(one, {**found, "memory_mb": running.memory_mb()["replica"]})
+            with self.reported(*wanted):
+                addresses = {name: running.serve(options), **dict(zip(BESIDE, running.beside(), strict=True))}
+                for one in wanted:
+                    with self.reported(one):
+                        self._ours_at(one, addresses[one], running)
+
+    def _ours_at(self, name: str, address: str | None, running: Stack) -> None:
+        if address is None:
+            message = "this version has no such address"
+            raise Refused(message)
+        listed = write_bodies(self.reference, flat)
+        check(address, read_bodies(listed), self.reference.own_scores, online_costs.own_score, exact=True)
+        found = self.load(address, listed, running.processes)
+        self._keep(name, {**found, "memory_mb": running.memory_mb()["replica"]})
 
     def load(self, url: str, listed: Path, processes: Callable[[], list[Process]]) -> dict[str, Any]:
         """Load an address with each number of connections, and count the processor time of the server's processes."""
@@ -116,11 +121,11 @@ class Measurement:
         rates = {"half_of_fastapi": (capacity[fastapi] or 0.0) / 2}
         found = self.costs
         found["booster_bulk"] = online_costs.booster_bulk(reference)
-        with self._reported("pace of fastapi"), served(WAYS[fastapi], reference, self.given.place) as running:
+        with self.reported("pace of fastapi"), served(WAYS[fastapi], reference, self.given.place) as running:
             found["pace"] = {fastapi: online_costs.under_pace(running.url, listed, rates, seconds)}
         if capacity["twinscore"]:
             rates["half_of_own"] = capacity["twinscore"] / 2
-        with self._reported("costs"), stack(reference) as up:
+        with self.reported("costs"), stack(reference) as up:
             found.setdefault("pace", {}).update(online_costs.compare_variants(up, reference, listed, rates, seconds))
             url = up.serve(VARIANTS["twinscore"])
             found["memory_mb"] = up.memory_mb()
@@ -128,13 +133,14 @@ class Measurement:
             found["restart"] = up.restart(url, read_bodies(listed)[0])
 
     @contextmanager
-    def _reported(self, name: str) -> Iterator[None]:
+    def reported(self, *names: str) -> Iterator[None]:
         """Keep the reason when something cannot be measured, and go on with the rest."""
         try:
             yield
-        except Refused as error:
-            self.unavailable[name] = str(error)
-            print(f"{name}: {error}", file=sys.stderr, flush=True)
+        except FAILURES as error:
+            reason = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
+            self.unavailable.update(dict.fromkeys(names, reason))
+            print(f"{', '.join(names)}: {reason}", file=sys.stderr, flush=True)
 
     def _keep(self, name: str, found: dict[str, Any]) -> None:
         self.runs.setdefault(name, []).append(found)
@@ -160,7 +166,7 @@ def measure_all(given: argparse.Namespace) -> dict[str, Any]:
             with alone(given.lock):
                 found.peer(name)
         if any(name in given.only for name in OURS):
-            with alone(given.lock), found._reported("the stack"), stack(found.reference) as running:  # noqa: SLF001
+            with alone(given.lock), found.reported("the stack"), stack(found.reference) as running:
                 found.ours(running)
     if "costs" in given.only:
         with alone(given.lock):

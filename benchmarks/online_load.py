@@ -131,8 +131,8 @@ async def _paced(url: str, bodies: list[bytes], rate: float, seconds: float, con
     if not pace.took:
         message = f"{url}: none of {total} requests was answered"
         raise Refused(message)
-    p50, p90, p99 = np.percentile(np.array(pace.took) * 1000, [50, 90, 99])
-    late = np.percentile(np.array(pace.late) * 1000, 99)
+    p50, p90, p99 = np.percentile(np.array(pace.took) * 1000, [50, 90, 99]).tolist()
+    late = float(np.percentile(np.array(pace.late) * 1000, 99))
     return {
         "rate": round(rate, 1), "sent": total, "p50_ms": round(p50, 3), "p90_ms": round(p90, 3),
         "p99_ms": round(p99, 3), "sent_late_p99_ms": round(late, 3), "failed": pace.bad + pace.open,

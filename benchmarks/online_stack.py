@@ -76,6 +76,10 @@ class Stack:
             raise Refused(message)
         return done.stdout
 
+    def beside(self) -> tuple[str | None, str | None]:
+        """Return the addresses of a replica's own listener and of Serve's own ingress."""
+        return self.direct(), self.backup()
+
     def direct(self) -> str | None:
         """Return the address of one replica's own listener, when there is one."""
         folder = self.settings.home / "run" / "listeners" / MODEL
