@@ -86,8 +86,9 @@ def _kserve(workers: int) -> Peer:
 
 
 def _mlserver(workers: int) -> Peer:
+    # Its worker processes ask for an event loop in a way that newer uvloops refuse.
     return Peer(
-        "with_mlserver", ("mlserver==1.7.1", "uvloop<0.22"), workers, "/v2/models/bench/infer", tensors,
+        "with_mlserver", ("mlserver==1.7.1", "uvloop==0.21.0"), workers, "/v2/models/bench/infer", tensors,
         lambda answer: float(answer["outputs"][0]["data"][0]), "mlserver",
     )  # fmt: skip
 
@@ -97,7 +98,7 @@ def _bentoml(workers: int) -> Peer:
 
 
 def _litserve(workers: int) -> Peer:
-    return Peer("with_litserve", ("litserve==0.2.19", "pyzmq"), workers, family="litserve")
+    return Peer("with_litserve", ("litserve==0.2.19", "pyzmq==27.3.0"), workers, family="litserve")
 
 
 def _mlflow(workers: int) -> Peer:
