@@ -130,7 +130,7 @@ class Measurement:
             url = up.serve(VARIANTS["twinscore"])
             found["memory_mb"] = up.memory_mb()
             found["bulk"] = online_costs.bulk_requests(reference, url, seconds)
-            found["restart"] = up.restart(url, read_bodies(listed)[0])
+            found["restart"] = online_costs.told("restart", up.restart(url, read_bodies(listed)[0]))
 
     @contextmanager
     def reported(self, *names: str) -> Iterator[None]:

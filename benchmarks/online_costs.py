@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -49,12 +50,12 @@ def bulk_requests(reference: Reference, url: str, seconds: float) -> dict[str, A
         listed = write_files(reference.folder / "bodies" / f"bulk-{name}", contents)
         for connections in (1, 2):
             wrk(url, listed, connections, 1, content_type)
-            told = wrk(url, listed, connections, seconds, content_type)
-            if told["failed"]:
-                found[name] = f"{told['failed']} requests were refused: {content_type} is not served"
+            load = told(f"bulk {name}", wrk(url, listed, connections, seconds, content_type))
+            if load["failed"]:
+                found[name] = f"{load['failed']} requests were refused: {content_type} is not served"
                 break
-            rows = round(told["per_s"] * BULK_ROWS)
-            found[f"{name}_c{connections}"] = {"rows_per_s": rows, "p50_ms": told["p50_ms"], "p99_ms": told["p99_ms"]}
+            rows = round(load["per_s"] * BULK_ROWS)
+            found[f"{name}_c{connections}"] = {"rows_per_s": rows, "p50_ms": load["p50_ms"], "p99_ms": load["p99_ms"]}
     return found
 
 
@@ -63,7 +64,7 @@ def under_pace(url: str, listed: Path, rates: dict[str, float], seconds: float) 
     found = {}
     for name, rate in rates.items():
         paced(url, listed, rate, 1.0)
-        found[name] = paced(url, listed, rate, seconds)
+        found[name] = told(name, paced(url, listed, rate, seconds))
     return found
 
 
@@ -76,9 +77,17 @@ def compare_variants(
         try:
             url = stack.serve(VARIANTS[name])
             check(url, read_bodies(listed), reference.own_scores, own_score, exact=True)
+            print(f"pace of {name}", file=sys.stderr, flush=True)
             found[name] = under_pace(url, listed, rates, seconds)
         except Refused as error:
             found[name] = str(error)
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+    return found
+
+
+def told(name: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Print a figure as soon as it is there, and return it."""
+    print(name, json.dumps(found), file=sys.stderr, flush=True)
     return found
 
 

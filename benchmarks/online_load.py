@@ -179,6 +179,14 @@ class _Pace:
             self.bad += 1
         self.ready(client)
 
+    def lost(self, client: _Client) -> None:
+        """Count a connection that a server closed; its request was not answered."""
+        if client in self._free:
+            self._free.remove(client)
+        elif not self._closing:
+            self.open -= 1
+            self.bad += 1
+
     def close(self) -> None:
         """Close the connections that are free."""
         self._closing = True
@@ -204,6 +212,10 @@ class _Client(asyncio.Protocol):
         """Say that this connection is free."""
         self.transport = transport
         self._pace.ready(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Say that this connection is gone."""
+        self._pace.lost(self)
 
     def data_received(self, data: bytes) -> None:
         """Hand bytes to the parser."""
