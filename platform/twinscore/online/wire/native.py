@@ -10,13 +10,12 @@ from twinscore.online.answer import Answer, Predictions, Refusal, as_json, as_pr
 from twinscore.online.asked import Asked, Outcome
 from twinscore.online.call import Call
 from twinscore.online.request import read_rows
+from twinscore.online.wire.format import wants_partial
 
 if TYPE_CHECKING:
     from twinscore.online.endpoint import Endpoint
 
 __all__ = ["Native", "example_answer"]
-
-PARTIAL_HEADER = b"x-partial"
 
 
 class Native:
@@ -33,8 +32,7 @@ class Native:
             n_columns=endpoint.n_columns,
             has_instances_column=endpoint.has_instances_column,
         )
-        rows, faults = endpoint.decode(instances, at=at)
-        return Asked(rows, faults, at, partial=call.headers.get(PARTIAL_HEADER) == b"true")
+        return endpoint.ask(instances, at=at, partial=wants_partial(call, endpoint))
 
     def write(self, call: Call, endpoint: Endpoint, asked: Asked, outcome: Outcome, arm: str) -> Answer:
         """Return one prediction per row, in the order sent."""
