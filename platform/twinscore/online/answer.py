@@ -33,6 +33,7 @@ __all__ = [
     "Refusal",
     "RowError",
     "Uncertainty",
+    "as_bytes",
     "as_json",
     "as_problem",
     "as_row_error",
@@ -87,12 +88,13 @@ PROBLEMS: dict[str, Problem] = {
     kind.code: kind
     for kind in (
         Problem("bad_json", 400, "The body is not strict JSON"),
+        Problem("bad_stream", 400, "The body is not an Arrow stream that is read"),
         Problem("bad_request", 400, "The request is not HTTP/1.1"),
         Problem("not_found", 404, "There is nothing at this path"),
         Problem("method_not_allowed", 405, "The path does not take this method"),
         Problem("timeout", 408, "The request did not arrive in time"),
         Problem("too_large", 413, "The request is too large"),
-        Problem("unsupported_media_type", 415, "The content type is not application/json"),
+        Problem("unsupported_media_type", 415, "The content type is not one that is read here"),
         Problem("contract_broken", 422, "Rows do not fit the contract"),
         Problem("header_too_large", 431, "The headers are too large"),
         Problem("model_not_ready", 503, "The model is not ready"),
@@ -151,6 +153,7 @@ _SHOWN_CHARS = 200  # of a path: the keys of a row are the caller's text, and a 
 _encode = msgspec.json.Encoder().encode
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _FIXED_HEADERS: Headers = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+_TAKEN = {"status", "code", "type", "problem"}
 _STATUS_BY_ERROR: tuple[tuple[type[TwinscoreError], str], ...] = (
     (RequestMalformed, "bad_json"),
     (RequestTooLarge, "too_large"),
@@ -173,6 +176,11 @@ def sane_request_id(sent: str | None) -> str:
 def as_json(value: object, request_id: str, *, status: int = 200, extra: Headers = ()) -> Answer:
     """Return `value` as JSON; floats print so that they read back to the same bits."""
     return _answer(status, b"application/json", _encode(value), request_id, extra)
+
+
+def as_bytes(body: bytes, content_type: str, request_id: str, *, status: int = 200, extra: Headers = ()) -> Answer:
+    """Return a body that a wire format has written itself."""
+    return _answer(status, content_type.encode(), body, request_id, extra)
 
 
 def as_text(text: str, content_type: str, request_id: str, *, extra: Headers = ()) -> Answer:
@@ -199,8 +207,9 @@ def as_problem(refusal: Refusal, request_id: str) -> Answer:
 
 def refusal_of(error: RequestError | ModelNotReady) -> Refusal:
     """Return the refusal of an error that names what the caller can change."""
-    code = next((code for kind, code in _STATUS_BY_ERROR if isinstance(error, kind)), "bad_json")
-    facts = {name: value for name, value in error.fields.items() if name not in {"status", "code", "type"}}
+    known = next((code for kind, code in _STATUS_BY_ERROR if isinstance(error, kind)), "bad_json")
+    code = str(error.fields.get("problem", known))
+    facts = {name: value for name, value in error.fields.items() if name not in _TAKEN}
     extra = ((b"retry-after", b"1"),) if code == "model_not_ready" else ()
     return Refusal(code, error.message, facts, extra=extra)
 
