@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import polars
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -92,8 +92,8 @@ def test_types_that_lose_nothing_are_taken(binary: Any) -> None:
     for name, kind in {"plan": pa.dictionary(pa.int8(), pa.string()), "city": pa.large_string(), "age": pa.int16(),
                        "row_id": pa.string_view(), "opened_at": pa.timestamp("us", "Asia/Tokyo")}.items():  # fmt: skip
         changed = changed.set_column(changed.column_names.index(name), name, table[name].cast(kind))
-    frame = polars.from_arrow(table)
-    assert isinstance(frame, polars.DataFrame)
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
     written = frame.write_ipc_stream(None)
 
     expected = send(binary.endpoint, stream_of(table)).body

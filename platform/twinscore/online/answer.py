@@ -183,9 +183,9 @@ def as_bytes(body: bytes, content_type: str, request_id: str, *, status: int = 2
     return _answer(status, content_type.encode(), body, request_id, extra)
 
 
-def as_text(text: str, content_type: str, request_id: str, *, extra: Headers = ()) -> Answer:
+def as_text(text: str, content_type: str, request_id: str, *, status: int = 200, extra: Headers = ()) -> Answer:
     """Return a text of the given content type, such as the contract or the docs page."""
-    return _answer(200, content_type.encode(), text.encode(), request_id, extra)
+    return _answer(status, content_type.encode(), text.encode(), request_id, extra)
 
 
 def as_problem(refusal: Refusal, request_id: str) -> Answer:

@@ -45,8 +45,8 @@ _WHITESPACE = b" \t\n\r"
 _fast = msgspec.json.Decoder().decode
 
 
-def decode(body: bytes) -> object:
-    """Return the value of a JSON text in UTF-8.
+def decode(body: bytes, *, nan_is_null: bool = False) -> object:
+    """Return the value of a JSON text in UTF-8; NaN may stand for null, for clients that cannot help writing it.
 
     Raises:
         RequestMalformed: the text is not JSON, or is JSON that two readers could take differently.
@@ -59,18 +59,20 @@ def decode(body: bytes) -> object:
     try:
         value = _fast(body)
     except (ValueError, RecursionError):  # msgspec's errors and UnicodeDecodeError are ValueErrors
-        return decode_slowly(body)
+        return decode_slowly(body, nan_is_null=nan_is_null)
     n_keys = _count_keys(value)
     # Every key has one colon and one closing quote, so neither count can be below the keys in the text.
     # The decoded keys are fewer than those in the text exactly when some key came twice.
-    if n_keys != body.count(b":") and n_keys != len(_KEY_END.findall(body)):
-        return decode_slowly(body)
+    if n_keys != body.count(b":") and n_keys != (n_ends := len(_KEY_END.findall(body))):
+        n_keys = _count_all_keys(value)
+        if n_keys not in (body.count(b":"), n_ends):
+            return decode_slowly(body)
     if long_text:
         _refuse_long_text(value)
     return value
 
 
-def decode_slowly(body: bytes) -> object:
+def decode_slowly(body: bytes, *, nan_is_null: bool = False) -> object:
     """Do what `decode` does through the standard library alone; the authority where the two could differ."""
     long_text = _scan(body)
     if not body.strip(_WHITESPACE):
@@ -88,7 +90,7 @@ def decode_slowly(body: bytes) -> object:
         value = json.loads(
             text,
             object_pairs_hook=_object,
-            parse_constant=_Rejected.constant,
+            parse_constant=_nan_as_null if nan_is_null else _Rejected.constant,
             parse_float=_float,
             parse_int=_int,
         )
@@ -121,6 +123,10 @@ class _Rejected:
     @classmethod
     def constant(cls, name: str) -> _Rejected:
         return cls(f"is {name}; JSON has no such number. Send null for a missing value")
+
+
+def _nan_as_null(name: str) -> _Rejected | None:
+    return None if name == "NaN" else _Rejected.constant(name)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Rejected:
@@ -177,13 +183,23 @@ def _scan(body: bytes) -> bool:
 
 
 def _count_keys(value: object) -> int:
-    """Count the keys of `{..}` or `{"instances": [{..}, ..]}`; anything deeper is left to the slow decoder."""
+    """Count the keys of `{..}` or `{"instances": [{..}, ..]}`, which is what most bodies are."""
     if not isinstance(value, dict):
         return 0
     rows = value.get("instances")
     if not isinstance(rows, list):
         return len(value)
     return len(value) + sum([len(row) for row in rows if isinstance(row, dict)])
+
+
+def _count_all_keys(value: object) -> int:
+    """Count the keys of any value; cells that hold no others are not looked at one by one."""
+    if isinstance(value, dict):
+        inside = [item for item in value.values() if isinstance(item, dict | list)]
+        return len(value) + sum([_count_all_keys(item) for item in inside])
+    if not isinstance(value, list) or {dict, list}.isdisjoint(map(type, value)):
+        return 0
+    return sum([_count_all_keys(item) for item in value])
 
 
 def _walk(value: object, path: str) -> Iterator[tuple[str, object]]:
