@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING
 from twinscore.adapters.bundle_folder import BundleFolder
 from twinscore.adapters.mlflow_models import MlflowModels
 from twinscore.adapters.prediction_sinks import open_sink
+from twinscore.adapters.roster_folder import RosterFolder
 from twinscore.errors import BundleInvalid
 
 if TYPE_CHECKING:
     from twinscore.bundle.files import Bundle
     from twinscore.ports.bundle_store import BundleStore
+    from twinscore.ports.listener_roster import ListenerRoster
     from twinscore.ports.model_store import ModelStore, ModelVersion
     from twinscore.ports.prediction_sink import PredictionSink
     from twinscore.settings import Settings
 
-__all__ = ["bundle_store", "load_version", "model_store", "prediction_sink"]
+__all__ = ["bundle_store", "listener_roster", "load_version", "model_store", "prediction_sink"]
 
 
 def model_store(settings: Settings) -> ModelStore:
@@ -42,6 +44,11 @@ def model_store(settings: Settings) -> ModelStore:
 def bundle_store(settings: Settings) -> BundleStore:
     """Return the store of verified bundles."""
     return BundleFolder(settings.lake.resolve() / "bundles")
+
+
+def listener_roster(settings: Settings) -> ListenerRoster:
+    """Return the roster in which replicas enter their addresses, and which the edge reads."""
+    return RosterFolder(settings.home.resolve() / "run" / "listeners")
 
 
 def load_version(

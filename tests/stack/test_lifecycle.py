@@ -48,6 +48,14 @@ def test_half_dead_stack_is_named_and_taken_down(settings: Settings, start: Star
     assert read_state(settings) is None
 
 
+def test_an_open_door_to_others_is_refused(settings: Settings) -> None:
+    """Beyond loopback nothing is started while nobody is asked for a key; the message says how to make one."""
+    with pytest.raises(SettingsInvalid, match="twinscore keys create"):
+        up(settings.model_copy(update={"host": "0.0.0.0"}))
+
+    assert status(settings) == StackStatus("down", (), None)
+
+
 def test_state_of_an_earlier_boot_is_forgotten(settings: Settings, start: Start, pretend: Describe) -> None:
     """Process ids from before a restart mean nothing: no stranger is ended, and the stack counts as down."""
     stranger = start(marked=False)

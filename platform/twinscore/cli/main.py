@@ -31,9 +31,11 @@ _COMMANDS = (
     ("Both paths", "report", "report", "report_command"),
     ("Both paths", "serve", "serving", "serve_command"),
     ("Both paths", "parity", "serving", "parity_command"),
+    ("Access", "keys", "keys", "keys_app"),
     ("After a run", "quarantine", "quarantine", "quarantine_app"),
     ("After a run", "labels", "outcomes", "labels_command"),
     ("After a run", "freshness", "outcomes", "freshness_command"),
+    ("After a request", "audit", "audit", "audit_app"),
     ("Try it", "demo", "demo", "demo_command"),
 )
 

@@ -102,8 +102,8 @@ def _from_here(location: str) -> str:
 
 def _spec(path: Path | None, given: Mapping[str, Any], changes: Sequence[str]) -> ScoreSpec:
     """Make a spec of a file, of the options over it, and of the changes over both."""
-    from twinscore.batch.document import changed, load_document
     from twinscore.batch.spec import read_score_spec
+    from twinscore.document import changed, load_document
 
     source = str(path) if path else "The command"
     document = load_document(path) if path else {}

@@ -13,8 +13,12 @@ from uuid import uuid4
 
 import msgspec
 
+from twinscore.access.gate import challenge
 from twinscore.contract.verdict import Fault
 from twinscore.errors import (
+    AccessDenied,
+    AuditUnavailable,
+    Forbidden,
     MediaTypeUnsupported,
     ModelNotReady,
     RequestError,
@@ -90,6 +94,8 @@ PROBLEMS: dict[str, Problem] = {
         Problem("bad_json", 400, "The body is not strict JSON"),
         Problem("bad_stream", 400, "The body is not an Arrow stream that is read"),
         Problem("bad_request", 400, "The request is not HTTP/1.1"),
+        Problem("unauthenticated", 401, "The caller is not known"),
+        Problem("forbidden", 403, "The caller may not do this"),
         Problem("not_found", 404, "There is nothing at this path"),
         Problem("method_not_allowed", 405, "The path does not take this method"),
         Problem("timeout", 408, "The request did not arrive in time"),
@@ -153,13 +159,16 @@ _SHOWN_CHARS = 200  # of a path: the keys of a row are the caller's text, and a 
 _encode = msgspec.json.Encoder().encode
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _FIXED_HEADERS: Headers = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
-_TAKEN = {"status", "code", "type", "problem"}
 _STATUS_BY_ERROR: tuple[tuple[type[TwinscoreError], str], ...] = (
     (RequestMalformed, "bad_json"),
     (RequestTooLarge, "too_large"),
     (MediaTypeUnsupported, "unsupported_media_type"),
     (ModelNotReady, "model_not_ready"),
+    (AuditUnavailable, "audit_unavailable"),
+    (Forbidden, "forbidden"),
+    (AccessDenied, "unauthenticated"),
 )
+_NOT_SHOWN = {"status", "code", "type", "reason", "problem"}
 
 
 def sane_request_id(sent: str | None) -> str:
@@ -205,12 +214,16 @@ def as_problem(refusal: Refusal, request_id: str) -> Answer:
     return _answer(kind.status, b"application/problem+json", _encode(document), request_id, refusal.extra)
 
 
-def refusal_of(error: RequestError | ModelNotReady) -> Refusal:
-    """Return the refusal of an error that names what the caller can change."""
+def refusal_of(error: RequestError | ModelNotReady | AuditUnavailable | AccessDenied) -> Refusal:
+    """Return the refusal of an error that names what the caller can change, or that it should come again."""
     known = next((code for kind, code in _STATUS_BY_ERROR if isinstance(error, kind)), "bad_json")
     code = str(error.fields.get("problem", known))
-    facts = {name: value for name, value in error.fields.items() if name not in _TAKEN}
-    extra = ((b"retry-after", b"1"),) if code == "model_not_ready" else ()
+    facts = {name: value for name, value in error.fields.items() if name not in _NOT_SHOWN}
+    extra: Headers = ()
+    if PROBLEMS[code].status == 503:
+        extra = ((b"retry-after", b"1"),)
+    elif isinstance(error, AccessDenied):
+        extra = ((b"www-authenticate", challenge(error)),)
     return Refusal(code, error.message, facts, extra=extra)
 
 

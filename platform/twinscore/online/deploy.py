@@ -9,9 +9,10 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from twinscore.access.local import local_key
+from twinscore.clock import SystemClock
 from twinscore.errors import ModelNotReady
 from twinscore.online.replica import GatewayReplica
-from twinscore.online.request import Limits
 from twinscore.online.spec import ServeSpec
 
 if TYPE_CHECKING:
@@ -49,9 +50,8 @@ def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeS
     spec = spec or ServeSpec(model=ref, replicas=replicas)
     found, bundle = load_version(settings, ref)
     application = build_application(
-        spec, folder=str(bundle.folder), digest=bundle.digest, model=found.model, version=found.version,
-        limits=Limits.of(settings),
-    )  # fmt: skip
+        spec, settings, folder=str(bundle.folder), digest=bundle.digest, model=found.model, version=found.version
+    )
     serve.start(
         proxy_location="HeadOnly",
         http_options={
@@ -69,7 +69,7 @@ def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeS
         )
         raise ModelNotReady(message, model=found.model, version=found.version) from error
     url = endpoint_url(settings, found.model)
-    _wait_ready(url, bundle.digest)
+    _wait_ready(url, bundle.digest, local_key(settings.home, now=SystemClock().now()))
     return url
 
 
@@ -87,7 +87,7 @@ def endpoint_url(settings: Settings, model: str) -> str:
 
 
 def build_application(
-    spec: ServeSpec, *, folder: str, digest: str, model: str, version: str, limits: Limits
+    spec: ServeSpec, settings: Settings, *, folder: str, digest: str, model: str, version: str
 ) -> Application:
     """Return the Serve application of one bundle; nothing is started."""
     from ray import serve
@@ -107,7 +107,8 @@ def build_application(
         max_ongoing_requests=spec.max_ongoing_requests,
         max_queued_requests=spec.max_queued_requests,
         backpressure_config={"status_code": 503, "retry_after_s": 1},
-        graceful_shutdown_timeout_s=spec.shutdown_s,
+        # The listener's own draining comes on top of what Serve waits for.
+        graceful_shutdown_timeout_s=2 * spec.shutdown_s + 5,
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=2,
         health_check_timeout_s=5,
@@ -118,10 +119,10 @@ def build_application(
         **scale,
     )
     deployment: Deployment = wrap(serve.ingress()(GatewayReplica))
-    return deployment.bind(folder, digest, model, version, limits)
+    return deployment.bind(folder, digest, model=model, version=version, settings=settings, spec=spec)
 
 
-def _wait_ready(url: str, digest: str) -> None:
+def _wait_ready(url: str, digest: str, api_key: str | None) -> None:
     """Wait until the proxy routes to the new version.
 
     Serve calls an application running before its proxies have heard of the route, and a proxy answers 404 to
@@ -131,7 +132,8 @@ def _wait_ready(url: str, digest: str) -> None:
 
     deadline = time.monotonic() + _READY_TIMEOUT_S
     seen = "no answer"
-    with httpx.Client(timeout=5.0, trust_env=False) as client:
+    headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+    with httpx.Client(headers=headers, timeout=5.0, trust_env=False) as client:
         while time.monotonic() < deadline:
             try:
                 answer = client.get(f"{url}/version")

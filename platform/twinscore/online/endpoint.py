@@ -42,12 +42,9 @@ class Endpoint:
         model: its name, which the paths start with.
         version: its number in the registry.
         limits: what one request may ask for.
-        partial: answer the good rows of a request beside refused ones, unless the request says otherwise.
     """
 
-    def __init__(
-        self, bundle: Bundle, *, model: str, version: str, limits: Limits | None = None, partial: bool = False
-    ) -> None:
+    def __init__(self, bundle: Bundle, *, model: str, version: str, limits: Limits | None = None) -> None:
         from twinscore.scoring.row import RowScorer
         from twinscore.scoring.table import check_and_score
 
@@ -57,7 +54,6 @@ class Endpoint:
         self.limits = limits or Limits()
         self.n_columns = len(bundle.contract.columns)
         self.has_instances_column = any(column.name == "instances" for column in bundle.contract.columns)
-        self.partial = partial
         self.columns = ColumnDecoder(bundle.contract)
         self.decode = RowDecoder(bundle.contract).decode
         self._contract = bundle.contract

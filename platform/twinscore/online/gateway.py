@@ -14,14 +14,16 @@ Every listener hands it a whole `Call` and sends what it returns, once the audit
 from __future__ import annotations
 
 import asyncio
+import time
 import traceback
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from twinscore.access.grant import VERBS
 from twinscore.contract.document import dumps_contract
-from twinscore.errors import ModelNotReady, RequestError
+from twinscore.errors import AccessDenied, AuditUnavailable, ModelNotReady, RequestError
 from twinscore.online.answer import (
     Answer,
     Refusal,
@@ -36,12 +38,15 @@ from twinscore.online.asked import RowsRefusedError
 from twinscore.online.openapi import describe
 from twinscore.online.page import docs_page
 from twinscore.online.request import Limits
+from twinscore.online.trail import Trail
 from twinscore.online.wire.inference_v2 import InferenceV2, plain_path
 from twinscore.online.wire.inference_v2_pages import v2_page
 from twinscore.online.wire.mlflow import Invocations
 from twinscore.online.wire.native import Native
 
 if TYPE_CHECKING:
+    from twinscore.access.gate import Access
+    from twinscore.online.asked import Asked
     from twinscore.online.call import Call
     from twinscore.online.endpoint import Endpoint
     from twinscore.online.wire.format import WireFormat
@@ -80,16 +85,24 @@ class Gateway:
         model: the name that the paths start with.
         endpoint: the version to answer with; may be set later, and swapped at any time, through the attribute.
         limits: what one request may ask for.
+        partial: score good rows beside refused ones when the request does not say.
     """
 
-    def __init__(self, model: str, endpoint: Endpoint | None = None, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self, model: str, endpoint: Endpoint | None = None, *, limits: Limits | None = None, partial: bool = False
+    ) -> None:
         self.model = model
         self.endpoint = endpoint
         self.limits = limits or (endpoint.limits if endpoint is not None else Limits())
+        self.access: Access | None = None
+        """Who may ask; None lets everybody in."""
+        self._salt: bytes | None = None
+        self._why_not: Callable[[], str] = str
+        self._trails: dict[str, Trail] = {}
         self._formats: dict[str, WireFormat] = {
-            "/predict": Native(),
-            "/invocations": Invocations(),
-            f"/v2/models/{model}/infer": InferenceV2(),
+            "/predict": Native(partial=partial),
+            "/invocations": Invocations(partial=partial),
+            f"/v2/models/{model}/infer": InferenceV2(partial=partial),
         }
         self._pages: dict[str, Callable[[Endpoint, str], Answer]] = {
             "/health/ready": _ready,
@@ -100,6 +113,16 @@ class Gateway:
             "/openapi.json": _openapi,
             "/docs": _docs,
         }
+
+    def record_with(self, salt: bytes, why_not: Callable[[], str]) -> None:
+        """Make an audit record of every answer from now on.
+
+        Args:
+            salt: secret of the keyed hashes of sensitive columns.
+            why_not: says why no record can be written now, or nothing; requests are then refused before any score.
+        """
+        self._salt = salt
+        self._why_not = why_not
 
     def handle(self, call: Call) -> Reply | Awaitable[Reply]:
         """Answer a call; every outcome is an answer, none an exception. A large body comes back as an awaitable."""
@@ -126,15 +149,22 @@ class Gateway:
         return wire
 
     def _predict(self, wire: WireFormat, call: Call) -> Reply:
+        asked: Asked | None = None
+        caller = ""
         try:
             endpoint = self._ready_endpoint()
+            caller = self._admit(call)
             asked = wire.read(call, endpoint)
             outcome = endpoint.score(asked)
-            return Reply(wire.write(call, endpoint, asked, outcome, "live"))
-        except (RequestError, ModelNotReady) as error:
-            return Reply(wire.refuse(refusal_of(error), call))
+            answer = wire.write(call, endpoint, asked, outcome, "live")
+            if self._salt is None:
+                return Reply(answer)
+            record = self._trail(endpoint).answered(call, wire.name, caller, asked, outcome, answer.status)
+            return Reply(answer, record)
+        except (RequestError, ModelNotReady, AuditUnavailable, AccessDenied) as error:
+            refusal = refusal_of(error)
         except RowsRefusedError as broken:
-            return Reply(wire.refuse(contract_refusal(broken.faults, broken.n_faults, broken.n_rows), call))
+            refusal = contract_refusal(broken.faults, broken.n_faults, broken.n_rows)
         except Exception:  # noqa: BLE001 - the promise is an answer to every request
             # Not reachable by any input we know of; the caller learns the id, the log the cause.
             _log.error(
@@ -144,7 +174,38 @@ class Gateway:
                 version=None if self.endpoint is None else self.endpoint.version,
                 trace=traceback.format_exc(),  # plain: a pretty one prints local variables, and so the payload
             )
-            return Reply(wire.refuse(internal_refusal(), call))
+            refusal = internal_refusal()
+        return Reply(wire.refuse(refusal, call), self._refused(wire, call, caller, asked, refusal))
+
+    def _refused(
+        self, wire: WireFormat, call: Call, caller: str, asked: Asked | None, refusal: Refusal
+    ) -> bytes | None:
+        """Return the record of a refusal; none where nothing is recorded, or nothing can be."""
+        endpoint = self.endpoint
+        if self._salt is None or endpoint is None or refusal.code == "audit_unavailable":
+            return None
+        return self._trail(endpoint).refused(call, wire.name, caller, asked, refusal)
+
+    def _trail(self, endpoint: Endpoint) -> Trail:
+        trail = self._trails.get(endpoint.bundle.digest)
+        if trail is None:
+            assert self._salt is not None
+            trail = self._trails[endpoint.bundle.digest] = Trail(endpoint, self._salt)
+        return trail
+
+    def _admit(self, call: Call) -> str:
+        """Return the id of who asks.
+
+        Raises:
+            AccessDenied: who asks may not.
+        """
+        if self.access is None:
+            return ""
+        headers = call.headers
+        verb = VERBS.get(call.path, "predict")
+        return self.access.admit(
+            headers.get(b"authorization"), headers.get(b"x-api-key"), model=self.model, verb=verb, now_s=time.time()
+        ).id
 
     def _page(self, call: Call) -> Answer:
         if call.path.startswith("/v2"):
@@ -159,17 +220,28 @@ class Gateway:
         if page is None:
             return as_json({"status": "live", "model": self.model}, call.request_id)
         try:
-            return page(self._ready_endpoint(), call.request_id)
-        except ModelNotReady as error:
+            self._admit(call)
+            endpoint = self._ready_endpoint(answering=call.path == "/health/ready")
+            return page(endpoint, call.request_id)
+        except (ModelNotReady, AuditUnavailable, AccessDenied) as error:
             return as_problem(refusal_of(error), call.request_id)
         except Exception:  # noqa: BLE001 - the promise is an answer to every request
             _log.error("page_failed", request_id=call.request_id, model=self.model, trace=traceback.format_exc())
             return as_problem(internal_refusal(), call.request_id)
 
-    def _ready_endpoint(self) -> Endpoint:
+    def _ready_endpoint(self, *, answering: bool = True) -> Endpoint:
+        """Return the live version.
+
+        Raises:
+            ModelNotReady: there is none yet.
+            AuditUnavailable: `answering`, and no answer could be recorded now.
+        """
         if self.endpoint is None:
             message = f"The model {self.model} is not loaded and verified yet; try again in a moment."
             raise ModelNotReady(message)
+        if answering and (why := self._why_not()):
+            message = f"Answers cannot be recorded now, so none are given: {why}"
+            raise AuditUnavailable(message)
         return self.endpoint
 
 

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-from twinscore.errors import SettingsInvalid, near
+from twinscore.document import load_document, read_value
+from twinscore.errors import SettingsInvalid
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ServeSpec", "load_serve_spec"]
+__all__ = ["AuditPolicy", "ServeSpec", "load_serve_spec"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPolicy:
+    """Whether answers are recorded, and what becomes of one that cannot be."""
+
+    enabled: bool = True
+    on_failure: Literal["refuse", "answer"] = "refuse"
+    """`refuse` answers 503 until the log can be written; `answer` gives the answer all the same, and counts it."""
+    reserve_mb: int = 64
+    """Disk space held back, so that requests under way can still be recorded when the disk is full."""
+    segment_age_s: float = 60.0
+    """Age at which a segment is closed, so that compaction sees it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +45,10 @@ class ServeSpec:
     """Requests that wait beyond that; more are answered 503 at once."""
     shutdown_s: float = 10.0
     """Seconds that a replica gets to finish its requests when it is replaced."""
+    audit: AuditPolicy = AuditPolicy()
+    """The audit log."""
+    partial: bool = False
+    """Whether good rows are scored beside refused ones when the request does not say."""
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -55,36 +73,7 @@ def load_serve_spec(path: Path) -> ServeSpec:
     Raises:
         SettingsInvalid: the file cannot be read, or a key or value in it is wrong.
     """
-    import yaml
-
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        message = f"The serve spec {path} cannot be read: {error}"
-        raise SettingsInvalid(message, path=str(path)) from error
-    if not isinstance(document, dict):
-        message = f"The serve spec {path} must be a mapping such as `model: loans@champion`."
-        raise SettingsInvalid(message, path=str(path))
-    known = {field.name for field in fields(ServeSpec)}
-    for key, value in document.items():
-        if key not in known:
-            message = f"The serve spec {path} has an unknown key {key!r}. {near(str(key), known)}"
-            raise SettingsInvalid(message, path=str(path), key=str(key))
-        if not isinstance(value, _KINDS.get(key, (int,))) or isinstance(value, bool):
-            message = f"The serve spec {path} has {key}: {value!r}, which is not of the right type."
-            raise SettingsInvalid(message, path=str(path), key=key)
-    if "model" not in document:
-        message = f"The serve spec {path} names no model; add `model: NAME@ALIAS`."
-        raise SettingsInvalid(message, path=str(path), key="model")
-    return ServeSpec(**document)
-
-
-_KINDS: dict[str, tuple[type, ...]] = {
-    "model": (str,),
-    "cpus": (int, float),
-    "shutdown_s": (int, float),
-    "max_replicas": (int, type(None)),
-}
+    return read_value(ServeSpec, load_document(path), source=f"The serve spec {path}")
 
 
 def _refuse(name: str, expected: str, got: object) -> None:

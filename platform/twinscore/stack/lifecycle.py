@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from twinscore.access.gate import require_access
 from twinscore.errors import SettingsInvalid, StackBroken, StackError
 from twinscore.stack.health import Component, ask_mlflow, ask_ray, ask_serve, components
 from twinscore.stack.launch import (
@@ -67,7 +68,8 @@ def up(settings: Settings, *, on_step: Callable[[str], None] | None = None) -> S
         on_step: is told what happens, one short sentence at a time.
 
     Raises:
-        SettingsInvalid: the settings name a registry or a Ray elsewhere, or one port twice.
+        SettingsInvalid: the settings name a registry or a Ray elsewhere, or one port twice, or an address that others
+            can reach while nobody is asked for a key.
         PortTaken: another process holds a port.
         StackBroken: an earlier stack of this home is half up.
         StackError: a component did not start; the end of its log is in the message.
@@ -82,6 +84,7 @@ def up(settings: Settings, *, on_step: Callable[[str], None] | None = None) -> S
             return now.state
         if now.condition == "broken":
             raise _broken(settings, now)
+        require_access(settings.home, settings.host)
         require_free(settings)
         return _start(settings, say)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["PARTIAL_HEADER", "WireFormat", "wants_partial"]
 
 PARTIAL_HEADER = b"x-partial"
-"""`true` asks for the good rows of a request beside refused ones, `false` for all or none."""
+"""`true` scores good rows beside refused ones, else one bad row refuses all; absent means the deployment's choice."""
 
 
 class WireFormat(Protocol):
@@ -40,7 +40,7 @@ class WireFormat(Protocol):
         ...
 
 
-def wants_partial(call: Call, endpoint: Endpoint) -> bool:
-    """Tell whether good rows are to be answered beside refused ones: the header's word, else the deployment's."""
+def wants_partial(call: Call, *, default: bool) -> bool:
+    """Tell whether good rows are to be scored beside refused ones: the header's word, else the deployment's."""
     sent = call.headers.get(PARTIAL_HEADER)
-    return endpoint.partial if sent is None else sent.lower() == b"true"
+    return default if sent is None else sent.lower() == b"true"

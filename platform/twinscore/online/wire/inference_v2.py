@@ -54,6 +54,9 @@ class InferenceV2:
 
     name = "infer"
 
+    def __init__(self, *, partial: bool = False) -> None:
+        self._partial = partial
+
     def read(self, call: Call, endpoint: Endpoint) -> Asked:
         """Return the rows that the inputs are columns of.
 
@@ -72,7 +75,7 @@ class InferenceV2:
         columns, n_rows = _columns(inputs, raw, endpoint)
         parameters = request.get("parameters")
         asks = isinstance(parameters, dict) and parameters.get("partial") is True
-        partial = asks or wants_partial(call, endpoint)
+        partial = asks or wants_partial(call, default=self._partial)
         wanted = _wanted(request, outputs_of(endpoint, partial=partial))
         extra = (request.get("id"), wanted)
         if n_rows > ROW_WISE_MAX:

@@ -38,8 +38,9 @@ FORMS = ("dataframe_records", "dataframe_split", "inputs", "instances")
 _ROWS = "/rows"
 _FAULTS_SHOWN = 20
 _SPARE_COLUMNS = 1_000
-_NULLS = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
-          "NULL", "NaN", "None", "n/a", "nan", "null"]  # fmt: skip
+_CODES = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED"}
+_NULLS = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
+          "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]  # fmt: skip
 """What pandas.read_csv takes for a missing value."""
 _MEDIA = {"application/json": False, "text/csv": True, "application/csv": True}
 
@@ -48,6 +49,9 @@ class Invocations:
     """`POST /<model>/invocations`."""
 
     name = "invocations"
+
+    def __init__(self, *, partial: bool = False) -> None:
+        self._partial = partial
 
     def read(self, call: Call, endpoint: Endpoint) -> Asked:
         """Return the rows of a body in any of the forms; columns that the contract does not have are left out.
@@ -59,7 +63,7 @@ class Invocations:
         is_csv = _is_csv(call.header(b"content-type"))
         if len(call.body) > endpoint.limits.max_body_bytes:
             raise body_too_large(endpoint.limits)
-        partial = wants_partial(call, endpoint)
+        partial = wants_partial(call, default=self._partial)
         if is_csv:
             return _of_csv(call.body, endpoint, partial=partial)
         # MLflow's own client writes a missing value as NaN.
@@ -85,8 +89,8 @@ class Invocations:
         code, status = "BAD_REQUEST", refusal.status
         if refusal.code == "contract_broken" or "missing" in refusal.facts:
             code, status = "INVALID_PARAMETER_VALUE", 400
-        elif status >= 500:
-            code = "TEMPORARILY_UNAVAILABLE"
+        elif status in _CODES or status >= 500:
+            code = _CODES.get(status, "TEMPORARILY_UNAVAILABLE")
         message = " ".join([refusal.detail, "; ".join(faults)]).strip()
         body = {"error_code": code, "message": message}
         return as_json(body, call.request_id, status=status, extra=refusal.extra)

@@ -29,9 +29,12 @@ class Native:
 
     name = "predict"
 
+    def __init__(self, *, partial: bool = False) -> None:
+        self._partial = partial
+
     def read(self, call: Call, endpoint: Endpoint) -> Asked:
         """Return the rows of a body; raises as `read_rows`, and as `read_stream` for an Arrow stream."""
-        partial = wants_partial(call, endpoint)
+        partial = wants_partial(call, default=self._partial)
         content_type = call.header(b"content-type")
         if content_type == ARROW_STREAM:
             return read_stream(call.body, endpoint, partial=partial)
