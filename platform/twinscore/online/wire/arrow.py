@@ -195,7 +195,8 @@ def _measure(table: pa.Table, max_bytes: int) -> None:
 def _byte_lengths(words: pa.Array) -> npt.NDArray[np.integer[Any]] | None:
     """Return the bytes of each text, 0 for null: (n,); None for columns of no text."""
     if pa.types.is_string(words.type) or pa.types.is_large_string(words.type):
-        return pc.binary_length(words).fill_null(0).to_numpy(zero_copy_only=False)
+        lengths: npt.NDArray[np.integer[Any]] = pc.binary_length(words).fill_null(0).to_numpy(zero_copy_only=False)
+        return lengths
     if pa.types.is_string_view(words.type):
         # A view is 16 bytes, and its first four are the length.
         views = np.frombuffer(words.buffers()[1], dtype="<i4").reshape(-1, 4)[words.offset : words.offset + len(words)]

@@ -227,11 +227,11 @@ def _head(sent: object) -> tuple[str, str, int]:
     if not isinstance(datatype, str) or datatype not in DATATYPES:
         message = f"The datatype of the input {name[:80]!r} is not one of {', '.join(DATATYPES)}."
         raise RequestMalformed(message)
-    known = isinstance(shape, list) and len(shape) in (1, 2) and all(type(size) is int for size in shape)
-    if not known or shape[0] < 0 or shape[1:] not in ([], [1]):
+    sizes: list[Any] = shape if isinstance(shape, list) and all(type(size) is int for size in shape) else []
+    if not sizes or sizes[0] < 0 or sizes[1:] not in ([], [1]):
         message = f"The shape of the input {name[:80]!r} is not [n] or [n, 1]."
         raise RequestMalformed(message)
-    return name, datatype, shape[0]
+    return name, datatype, sizes[0]
 
 
 def _binary_size(sent: dict[str, Any], name: str, left: int) -> int | None:

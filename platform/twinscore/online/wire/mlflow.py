@@ -148,15 +148,16 @@ def _of_split(data: object, endpoint: Endpoint) -> list[dict[str, Any]]:
         message = "Dataframe split format must have 'data' field and optionally 'columns' and 'index' fields."
         raise RequestMalformed(message)
     columns, rows = data.get("columns"), data["data"]
-    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+    names: list[str] = columns if isinstance(columns, list) and all(isinstance(name, str) for name in columns) else []
+    if not names:
         _name_missing(set(), endpoint)
-    if len(set(columns)) != len(columns) or len(columns) > endpoint.n_columns + _SPARE_COLUMNS:
+    if len(set(names)) != len(names) or len(names) > endpoint.n_columns + _SPARE_COLUMNS:
         message = "The columns of dataframe_split are there twice, or far more than the contract has."
         raise RequestMalformed(message)
-    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == len(columns) for row in rows):
+    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == len(names) for row in rows):
         message = "Provided dataframe_split field is not a valid dataframe: each row has one value per column."
         raise RequestMalformed(message)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def _of_columns(data: Mapping[str, Any], endpoint: Endpoint) -> list[dict[str, Any]]:
