@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 
 from twinscore.contract.rows import decode_rows, rows_to_table
 from twinscore.online.call import Call
+from twinscore.online.endpoint import Endpoint
 from twinscore.online.gateway import Gateway, Reply
 from twinscore.online.listener import HttpListener
 from twinscore.online.wire.arrow import ARROW_STREAM
@@ -72,9 +76,14 @@ def test_every_protocol_gives_the_same_verdict_and_bits(binary: Any, drawn: tupl
     for form in ({"dataframe_records": rows}, {"dataframe_split": split}, {"inputs": columns}, {"instances": rows}):
         found = json.loads(ask(gateway, "/invocations", form))["predictions"]
         assert expected == [
-            (row["score"], row["decision"], row["review_reason"], sorted((row["refused"] or "; ").strip("; ").split("; "))
-             if row["refused"] else []) for row in found
-        ]  # fmt: skip
+            (
+                row["score"],
+                row["decision"],
+                row["review_reason"],
+                sorted(filter(None, (row["refused"] or "").split("; "))),
+            )
+            for row in found
+        ]
 
     answer = json.loads(ask(gateway, "/v2/models/members/infer", {"inputs": inputs_of(binary, rows)}))
     tensors = {output["name"]: output["data"] for output in answer["outputs"]}
@@ -114,6 +123,37 @@ def test_curl_asks_each_protocol(listener: HttpListener, binary: Any, path: str)
     done = subprocess.run([*command, f"{url}{path}"], capture_output=True, check=True)
 
     assert isinstance(json.loads(done.stdout), dict)
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "clients.md"
+BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize(("language", "block"), BLOCKS, ids=[str(place) for place in range(len(BLOCKS))])
+def test_the_page_about_clients_works(
+    binary: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str, block: str
+) -> None:
+    """Each block of the page, run as it stands against an endpoint of its own port and name, gives the scores."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    endpoint = Endpoint(binary.bundle, model="adult", version="1")
+    places = [place for place, row in enumerate(binary.rows) if None not in row.values()][:20]
+    rows, table = [binary.rows[place] for place in places], binary.table.take(places)
+    wanted = [prediction.score for prediction in endpoint.predictions(
+        endpoint.score(endpoint.ask(rows, at="/instances", partial=False)))]  # fmt: skip
+    listener = HttpListener(Gateway("adult", endpoint))
+    try:
+        code = block.replace("8000/adult", f"{listener.port}/adult")
+        if language == "python":
+            space: dict[str, Any] = {"rows": rows, "table": table}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                exec(compile(code, str(PAGE), "exec"), space)
+            assert wanted == space["scores"]
+        else:
+            done = subprocess.run(["bash", "-euc", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+            assert 2 == done.stdout.count('"score":')
+    finally:
+        listener.close()
 
 
 def test_schemathesis_finds_no_answer_that_is_not_described(listener: HttpListener) -> None:
