@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from twinscore.contract.verdict import Fault
     from twinscore.online.answer import Prediction
 
-__all__ = ["Asked", "Outcome", "RowsRefusedError"]
+__all__ = ["NOT_REQUESTED", "Asked", "Outcome", "RowsRefusedError"]
+
+NOT_REQUESTED = "not_requested"
+"""Why a row has no explanation when nobody asked for one."""
 
 
 class RowsRefusedError(Exception):
@@ -71,4 +74,4 @@ class Outcome:
     scored: pa.Table | None = None
     accepted: npt.NDArray[np.bool_] | None = None
     faults: Sequence[Fault] = ()
-    no_explanation: str = "not_requested"
+    no_explanation: str = NOT_REQUESTED

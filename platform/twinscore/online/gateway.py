@@ -1,6 +1,8 @@
 """What one model's replica answers: path to operation, access, scoring, audit; knows no listener and no Ray.
 
-    POST /<model>/predict                     score one row or many; the other wire formats beside it
+    POST /<model>/predict                     score one row or many, as JSON or as an Arrow stream
+    POST /<model>/invocations, GET /ping      the same in MLflow's form
+    POST /<model>/v2/models/<model>/infer     the same in the Open Inference Protocol's, with its pages under /v2
     GET  /<model>/health/live, /health/ready  is the process up, is the model verified and its log writable
     GET  /<model>/version                     which version, which digests, which scorer
     GET  /<model>/contract                    the contract as YAML
@@ -39,6 +41,9 @@ from twinscore.online.page import docs_page
 from twinscore.online.request import Limits
 from twinscore.online.spec import ExplainPolicy
 from twinscore.online.trail import Trail
+from twinscore.online.wire.inference_v2 import InferenceV2, plain_path
+from twinscore.online.wire.inference_v2_pages import v2_page
+from twinscore.online.wire.mlflow import Invocations
 from twinscore.online.wire.native import Native
 
 if TYPE_CHECKING:
@@ -105,9 +110,15 @@ class Gateway:
         self._trails: dict[str, Trail] = {}
         self._explain = explain or ExplainPolicy()
         self._explainers: dict[str, Explainer] = {}
-        self._formats: dict[str, WireFormat] = {"/predict": Native(partial=partial)}
+        self._formats: dict[str, WireFormat] = {
+            "/predict": Native(partial=partial),
+            "/invocations": Invocations(partial=partial),
+            f"/v2/models/{model}/infer": InferenceV2(partial=partial),
+        }
         self._pages: dict[str, Callable[[Endpoint, str], Answer]] = {
             "/health/ready": _ready,
+            "/health": _mlflow_ping,
+            "/ping": _mlflow_ping,
             "/version": _version,
             "/contract": _contract,
             "/openapi.json": _openapi,
@@ -131,7 +142,7 @@ class Gateway:
 
     def handle(self, call: Call) -> Reply | Awaitable[Reply]:
         """Answer a call; every outcome is an answer, none an exception. A large body comes back as an awaitable."""
-        wire = self._formats.get(call.path)
+        wire = self._wire(call)
         if wire is None:
             return Reply(self._page(call))
         if call.method != "POST":
@@ -144,8 +155,14 @@ class Gateway:
         """Return what is said instead of an answer whose audit record could not be made durable."""
         _log.error("audit_unavailable", request_id=call.request_id, model=self.model, error=str(error)[:300])
         refusal = Refusal("audit_unavailable", "The answer could not be recorded, so it is not given.", extra=_RETRY)
-        wire = self._formats.get(call.path)
+        wire = self._wire(call)
         return as_problem(refusal, call.request_id) if wire is None else wire.refuse(refusal, call)
+
+    def _wire(self, call: Call) -> WireFormat | None:
+        wire = self._formats.get(call.path)
+        if wire is None and call.path.startswith("/v2/"):
+            wire = self._formats.get(plain_path(call.path, self.endpoint))
+        return wire
 
     def _predict(self, wire: WireFormat, call: Call) -> Reply:
         asked: Asked | None = None
@@ -213,6 +230,8 @@ class Gateway:
         return self.access.admit(authorization, api_key, model=self.model, verb=verb, now_s=time.time()).id
 
     def _page(self, call: Call) -> Answer:
+        if call.path.startswith("/v2"):
+            return self._v2_page(call)
         page = self._pages.get(call.path)
         if page is None and call.path != "/health/live":
             known = ", ".join([*self._formats, "/health/live", *self._pages])
@@ -232,6 +251,13 @@ class Gateway:
             _log.error("page_failed", request_id=call.request_id, model=self.model, trace=traceback.format_exc())
             return as_problem(internal_refusal(), call.request_id)
 
+    def _v2_page(self, call: Call) -> Answer:
+        try:
+            self._admit(call)
+        except AccessDenied as error:
+            return self._formats[f"/v2/models/{self.model}/infer"].refuse(refusal_of(error), call)
+        return v2_page(call, self.model, self.endpoint)
+
     def _ready_endpoint(self, *, answering: bool = True) -> Endpoint:
         """Return the live version.
 
@@ -250,6 +276,11 @@ class Gateway:
 
 def _ready(endpoint: Endpoint, request_id: str) -> Answer:
     return as_json({"status": "ready", "model": endpoint.model, "version": endpoint.version}, request_id)
+
+
+def _mlflow_ping(endpoint: Endpoint, request_id: str) -> Answer:
+    del endpoint
+    return as_text("\n", "application/json", request_id)
 
 
 def _version(endpoint: Endpoint, request_id: str) -> Answer:
