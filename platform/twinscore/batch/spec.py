@@ -7,7 +7,7 @@ key: [loan_id]                  # optional: the contract's key when left out
 columns: {income: yearly_inc}   # optional: where the files call a column otherwise
 filter: [[country, in, [DE, FR]]]
 join: [{path: features/customers, on: customer_id, columns: [segment]}]
-quarantine: {share: 0.1}        # optional: most rows that may be refused
+quarantine: {share: 0.1}        # optional: most rows that may be refused; files: true sets bad files aside
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ class ScoreSpec:
     """Which rows get their contributions."""
     publish: tuple[PublishSpec, ...] = ()
     """Tables that the committed run is copied into."""
+    cache: bool = False
+    """Whether the committed run becomes a file that serving replicas answer from."""
     labels: LabelsSpec | None = None
     """Outcomes to compare the scores with."""
     freshness: FreshnessSpec | None = None

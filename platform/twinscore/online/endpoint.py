@@ -129,7 +129,11 @@ class Endpoint:
         assert outcome.scored is not None
         assert outcome.accepted is not None
         accepted = outcome.accepted.tolist()
-        return predictions_of(outcome.table, outcome.scored, accepted, self._key, outcome.faults)
+        found = predictions_of(outcome.table, outcome.scored, accepted, self._key, outcome.faults)
+        for prediction in found:
+            if prediction.score is not None:
+                prediction.explanation_reason = outcome.no_explanation
+        return found
 
     def _row_by_row(self, asked: Asked) -> Outcome:
         """Check and score each row by itself; with faults from decoding, only check the rest to list all faults."""

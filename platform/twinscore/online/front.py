@@ -12,16 +12,16 @@ import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import structlog
 
-from twinscore.access.gate import Access
+from twinscore.access.gate import Access, require_access
 from twinscore.audit.head import load_secret
+from twinscore.audit.operate import audit_key, audit_salt
 from twinscore.audit.places import STREAMS, model_folder
 from twinscore.audit.writer import SegmentWriter
-from twinscore.errors import AuditUnavailable, SettingsInvalid, StoreError
+from twinscore.errors import AuditUnavailable, StoreError
 from twinscore.online.listener import HttpListener, ListenerLimits
 from twinscore.online.spec import AuditPolicy
 from twinscore.ports.listener_roster import RENEW_S, Listener
@@ -76,16 +76,11 @@ class Front:
         self.unrecorded = 0
         """Answers that were given without a record, where the policy allows it."""
         gateway.access = Access.load(settings.home)
-        if not ip_address(host).is_loopback and not gateway.access.configured:
-            message = (
-                f"The endpoints would listen on {host} without asking who calls. Make a key first: "
-                "`twinscore keys create --label NAME --model MODEL --verb predict`."
-            )
-            raise SettingsInvalid(message, setting="TWINSCORE_HOST", host=host)
+        require_access(settings.home, host)
         self.writer: SegmentWriter | None = None
         if self._audit.enabled:
             self.writer = open_stream(settings, gateway.model, self._audit)
-            gateway.record_with(load_secret(settings.home / "audit" / "salt"), self._why_not)
+            gateway.record_with(load_secret(audit_salt(settings.home)), self._why_not)
         self.listener = HttpListener(
             gateway,
             host=host,
@@ -166,7 +161,7 @@ def open_stream(settings: Settings, model: str, policy: AuditPolicy) -> SegmentW
         AuditUnavailable: none can be opened.
     """
     folder = model_folder(settings.lake, model) / STREAMS
-    key = load_secret(settings.home / "audit" / "key")
+    key = load_secret(audit_key(settings.home))
     machine = "".join([sign if sign.isalnum() or sign in "-." else "-" for sign in socket.gethostname()]) or "machine"
     for number in range(_MOST_STREAMS):
         try:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from twinscore.access.grant import VERBS
+from twinscore.access.grant import verb_of
 from twinscore.contract.document import dumps_contract
 from twinscore.errors import AccessDenied, AuditUnavailable, ModelNotReady, RequestError
 from twinscore.online.answer import (
@@ -35,9 +35,11 @@ from twinscore.online.answer import (
     refusal_of,
 )
 from twinscore.online.asked import RowsRefusedError
+from twinscore.online.explain import EXPLAIN_HEADER, Explainer
 from twinscore.online.openapi import describe
 from twinscore.online.page import docs_page
 from twinscore.online.request import Limits
+from twinscore.online.spec import ExplainPolicy
 from twinscore.online.trail import Trail
 from twinscore.online.wire.inference_v2 import InferenceV2, plain_path
 from twinscore.online.wire.inference_v2_pages import v2_page
@@ -86,10 +88,17 @@ class Gateway:
         endpoint: the version to answer with; may be set later, and swapped at any time, through the attribute.
         limits: what one request may ask for.
         partial: score good rows beside refused ones when the request does not say.
+        explain: which rows are explained when the request does not say.
     """
 
     def __init__(
-        self, model: str, endpoint: Endpoint | None = None, *, limits: Limits | None = None, partial: bool = False
+        self,
+        model: str,
+        endpoint: Endpoint | None = None,
+        *,
+        limits: Limits | None = None,
+        partial: bool = False,
+        explain: ExplainPolicy | None = None,
     ) -> None:
         self.model = model
         self.endpoint = endpoint
@@ -99,6 +108,8 @@ class Gateway:
         self._salt: bytes | None = None
         self._why_not: Callable[[], str] = str
         self._trails: dict[str, Trail] = {}
+        self._explain = explain or ExplainPolicy()
+        self._explainers: dict[str, Explainer] = {}
         self._formats: dict[str, WireFormat] = {
             "/predict": Native(partial=partial),
             "/invocations": Invocations(partial=partial),
@@ -113,6 +124,11 @@ class Gateway:
             "/openapi.json": _openapi,
             "/docs": _docs,
         }
+
+    def prepare(self) -> None:
+        """Make what the first caller would wait for: the explainer needs seconds to be compiled."""
+        if self.endpoint is not None:
+            self._explainer(self.endpoint)
 
     def record_with(self, salt: bytes, why_not: Callable[[], str]) -> None:
         """Make an audit record of every answer from now on.
@@ -156,6 +172,8 @@ class Gateway:
             caller = self._admit(call)
             asked = wire.read(call, endpoint)
             outcome = endpoint.score(asked)
+            if self._explain.when != "asked" or EXPLAIN_HEADER in call.headers:
+                self._explainer(endpoint).explain(call, asked, outcome)
             answer = wire.write(call, endpoint, asked, outcome, "live")
             if self._salt is None:
                 return Reply(answer)
@@ -186,6 +204,12 @@ class Gateway:
             return None
         return self._trail(endpoint).refused(call, wire.name, caller, asked, refusal)
 
+    def _explainer(self, endpoint: Endpoint) -> Explainer:
+        explainer = self._explainers.get(endpoint.bundle.digest)
+        if explainer is None:
+            explainer = self._explainers[endpoint.bundle.digest] = Explainer(endpoint, self._explain)
+        return explainer
+
     def _trail(self, endpoint: Endpoint) -> Trail:
         trail = self._trails.get(endpoint.bundle.digest)
         if trail is None:
@@ -201,11 +225,9 @@ class Gateway:
         """
         if self.access is None:
             return ""
-        headers = call.headers
-        verb = VERBS.get(call.path, "predict")
-        return self.access.admit(
-            headers.get(b"authorization"), headers.get(b"x-api-key"), model=self.model, verb=verb, now_s=time.time()
-        ).id
+        authorization, api_key = call.headers.get(b"authorization"), call.headers.get(b"x-api-key")
+        verb = verb_of(call.path)
+        return self.access.admit(authorization, api_key, model=self.model, verb=verb, now_s=time.time()).id
 
     def _page(self, call: Call) -> Answer:
         if call.path.startswith("/v2"):
