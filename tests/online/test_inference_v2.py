@@ -234,7 +234,7 @@ def listener(binary: Any) -> Iterator[HttpListener]:
 @pytest.mark.parametrize("binary_data", [True, False])
 def test_the_client_of_triton(listener: HttpListener, binary: Any, binary_data: bool) -> None:
     """`tritonclient` over HTTP, in the binary form that it uses unasked and in JSON."""
-    import tritonclient.http as http
+    import tritonclient.http as http  # type: ignore[import-untyped]
 
     rows = [row for row in binary.rows if None not in row.values()][:20]
     as_numpy = {"INT64": np.int64, "FP64": np.float64, "BOOL": np.bool_, "BYTES": np.object_}

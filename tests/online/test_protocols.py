@@ -25,7 +25,7 @@ from twinscore.online.wire.arrow import ARROW_STREAM
 
 from .test_inference_v2 import inputs_of
 
-COLUMNS = {
+COLUMNS: dict[str, list[Any]] = {
     "age": [17, 18, 40, 89, 90, None, 2**62],
     "visits": [0, 3, None, -1],
     "income": [0.1, 1e9, None, -5.0, 1e308],
@@ -171,7 +171,7 @@ def test_schemathesis_finds_no_answer_that_is_not_described(listener: HttpListen
     checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
     seen = 0
     for found in schema.get_all_operations():
-        operation = found.ok()
+        operation: Any = found.ok()  # type: ignore[union-attr]
 
         @settings(max_examples=12, deadline=None, database=None)
         @given(case=operation.as_strategy())
