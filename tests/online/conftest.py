@@ -95,6 +95,13 @@ def members(serve_settings: Settings, binary: Trained, tmp_path_factory: pytest.
     return binary
 
 
+@pytest.fixture(scope="session")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Endpoint:
+    """The endpoint of version 2 of `members`, as `members` makes it."""
+    bundle = make_bundle(tmp_path_factory.mktemp("second") / "bundle", "binary", trees=3)
+    return Endpoint(bundle, model="members", version="2")
+
+
 def ask(
     endpoint: Endpoint, body: bytes, content_type: str | None = "application/json", request_id: str = "r"
 ) -> Answer:

@@ -30,6 +30,7 @@ _COMMANDS = (
     ("Both paths", "publish", "publishing", "publish_command"),
     ("Both paths", "report", "report", "report_command"),
     ("Both paths", "serve", "serving", "serve_command"),
+    ("Both paths", "route", "routing", "route_command"),
     ("Both paths", "parity", "serving", "parity_command"),
     ("After a run", "quarantine", "quarantine", "quarantine_app"),
     ("After a run", "labels", "outcomes", "labels_command"),

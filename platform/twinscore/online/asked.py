@@ -63,6 +63,9 @@ class Outcome:
         scored: outputs of the accepted rows, (n_accepted, SCORE_SCHEMA).
         accepted: which rows of `table` were accepted, (n_rows,).
         faults: critical faults of refused rows; only in a partial answer.
+        arm: which arm answered; `mixed` when rows went to different ones.
+        assigned: which arm the entities belong to; differs from `arm` where the live version stood in.
+        stood_in: why the live version stood in, such as `deadline`; None when it did not.
     """
 
     predictions: list[Prediction] | None
@@ -70,3 +73,6 @@ class Outcome:
     scored: pa.Table | None = None
     accepted: npt.NDArray[np.bool_] | None = None
     faults: Sequence[Fault] = ()
+    arm: str = "live"
+    assigned: str = "live"
+    stood_in: str | None = None

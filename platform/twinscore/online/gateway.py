@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -30,13 +30,14 @@ from twinscore.online.answer import (
     internal_refusal,
     refusal_of,
 )
-from twinscore.online.asked import RowsRefusedError
+from twinscore.online.asked import Asked, Outcome, RowsRefusedError
 from twinscore.online.openapi import describe
 from twinscore.online.page import docs_page
 from twinscore.online.request import Limits
 from twinscore.online.wire.native import Native
 
 if TYPE_CHECKING:
+    from twinscore.online.arms import Arms, Part
     from twinscore.online.call import Call
     from twinscore.online.endpoint import Endpoint
     from twinscore.online.wire.format import WireFormat
@@ -73,13 +74,13 @@ class Gateway:
 
     Args:
         model: the name that the paths start with.
-        endpoint: the version to answer with; may be set later, and swapped at any time, through the attribute.
+        endpoint: the version to answer with; may come later, and be replaced at any time, by `swap`.
         limits: what one request may ask for.
     """
 
     def __init__(self, model: str, endpoint: Endpoint | None = None, *, limits: Limits | None = None) -> None:
         self.model = model
-        self.endpoint = endpoint
+        self._serving: tuple[Endpoint | None, Arms | None] = (endpoint, None)
         self.limits = limits or (endpoint.limits if endpoint is not None else Limits())
         self._formats: dict[str, WireFormat] = {"/predict": Native()}
         self._pages: dict[str, Callable[[Endpoint, str], Answer]] = {
@@ -90,6 +91,15 @@ class Gateway:
             "/docs": _docs,
         }
 
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The live version, or None until there is one."""
+        return self._serving[0]
+
+    def swap(self, endpoint: Endpoint, arms: Arms | None = None) -> None:
+        """Answer with another version and other arms from the next request on: one assignment, so never a mixture."""
+        self._serving = (endpoint, arms)
+
     def handle(self, call: Call) -> Reply | Awaitable[Reply]:
         """Answer a call; every outcome is an answer, none an exception. A large body comes back as an awaitable."""
         wire = self._formats.get(call.path)
@@ -99,7 +109,7 @@ class Gateway:
             return Reply(_wrong_method("POST", call))
         if len(call.body) <= _INLINE_BODY_BYTES:
             return self._predict(wire, call)
-        return asyncio.to_thread(self._predict, wire, call)
+        return self._in_thread(wire, call)
 
     def unrecorded(self, call: Call, error: Exception) -> Answer:
         """Return what is said instead of an answer whose audit record could not be made durable."""
@@ -108,26 +118,52 @@ class Gateway:
         wire = self._formats.get(call.path)
         return as_problem(refusal, call.request_id) if wire is None else wire.refuse(refusal, call)
 
-    def _predict(self, wire: WireFormat, call: Call) -> Reply:
+    def _predict(self, wire: WireFormat, call: Call) -> Reply | Awaitable[Reply]:
         try:
-            endpoint = self._ready_endpoint()
+            endpoint, arms = self._ready_to_answer()
             asked = wire.read(call, endpoint)
+            if arms is not None:
+                parts = arms.split(asked, call)
+                if parts is not None:
+                    return self._by_arms(wire, call, asked, arms, parts)
             outcome = endpoint.score(asked)
-            return Reply(wire.write(call, endpoint, asked, outcome, "live"))
-        except (RequestError, ModelNotReady) as error:
+            reply = self._answered(wire, call, endpoint, asked, outcome)
+            if arms is not None:
+                arms.mirror(asked, outcome, call)
+            return reply
+        except Exception as error:  # noqa: BLE001 - the promise is an answer to every request
+            return self._failed(wire, call, error)
+
+    async def _by_arms(self, wire: WireFormat, call: Call, asked: Asked, arms: Arms, parts: Sequence[Part]) -> Reply:
+        try:
+            outcome = await arms.score(asked, parts)
+            reply = self._answered(wire, call, arms.view(outcome), asked, outcome)
+            arms.mirror(asked, outcome, call)
+            return reply
+        except Exception as error:  # noqa: BLE001 - the promise is an answer to every request
+            return self._failed(wire, call, error)
+
+    async def _in_thread(self, wire: WireFormat, call: Call) -> Reply:
+        reply = await asyncio.to_thread(self._predict, wire, call)
+        return reply if isinstance(reply, Reply) else await reply
+
+    def _answered(self, wire: WireFormat, call: Call, endpoint: Endpoint, asked: Asked, outcome: Outcome) -> Reply:
+        return Reply(wire.write(call, endpoint, asked, outcome, outcome.arm))
+
+    def _failed(self, wire: WireFormat, call: Call, error: Exception) -> Reply:
+        if isinstance(error, RequestError | ModelNotReady):
             return Reply(wire.refuse(refusal_of(error), call))
-        except RowsRefusedError as broken:
-            return Reply(wire.refuse(contract_refusal(broken.faults, broken.n_faults, broken.n_rows), call))
-        except Exception:  # noqa: BLE001 - the promise is an answer to every request
-            # Not reachable by any input we know of; the caller learns the id, the log the cause.
-            _log.error(
-                "predict_failed",
-                request_id=call.request_id,
-                model=self.model,
-                version=None if self.endpoint is None else self.endpoint.version,
-                trace=traceback.format_exc(),  # plain: a pretty one prints local variables, and so the payload
-            )
-            return Reply(wire.refuse(internal_refusal(), call))
+        if isinstance(error, RowsRefusedError):
+            return Reply(wire.refuse(contract_refusal(error.faults, error.n_faults, error.n_rows), call))
+        # Not reachable by any input we know of; the caller learns the id, the log the cause.
+        _log.error(
+            "predict_failed",
+            request_id=call.request_id,
+            model=self.model,
+            version=None if self.endpoint is None else self.endpoint.version,
+            trace="".join(traceback.format_exception(error)),  # plain: a pretty one prints local variables
+        )
+        return Reply(wire.refuse(internal_refusal(), call))
 
     def _page(self, call: Call) -> Answer:
         page = self._pages.get(call.path)
@@ -148,10 +184,15 @@ class Gateway:
             return as_problem(internal_refusal(), call.request_id)
 
     def _ready_endpoint(self) -> Endpoint:
-        if self.endpoint is None:
+        return self._ready_to_answer()[0]
+
+    def _ready_to_answer(self) -> tuple[Endpoint, Arms | None]:
+        """Return the live version and what is done beside it, as one swap put them there."""
+        endpoint, arms = self._serving
+        if endpoint is None:
             message = f"The model {self.model} is not loaded and verified yet; try again in a moment."
             raise ModelNotReady(message)
-        return self.endpoint
+        return endpoint, arms
 
 
 def _ready(endpoint: Endpoint, request_id: str) -> Answer:

@@ -1,21 +1,22 @@
-"""The Ray Serve replica of one model version: a process, its health and its life; decides nothing about requests.
+"""The Ray Serve replica of one model: a process, its health and its life; decides nothing about requests.
 
-It is given a bundle's folder in the content-addressed store and the digest it must have. It never asks the
+Which versions answer it is told through Serve's configuration, as a routing document of digests. It never asks the
 registry, so replicas restart and move while MLflow is down.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
 
+from twinscore.errors import TwinscoreError
 from twinscore.online.app import GatewayApp
-from twinscore.online.asked import Asked
-from twinscore.online.endpoint import Endpoint
 from twinscore.online.gateway import Gateway
 from twinscore.online.request import Limits
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from twinscore.online.switch import Switch, load_endpoint
+from twinscore.rollout.routing import Routing
 
 __all__ = ["GatewayReplica", "load_endpoint"]
 
@@ -23,40 +24,51 @@ __all__ = ["GatewayReplica", "load_endpoint"]
 class GatewayReplica:
     """What Serve builds in each replica; wrapped by `serve.ingress` in `deploy`.
 
-    A bundle that is damaged, or that its own reference rows contradict, fails the constructor, so that Serve
-    never routes a request to it.
+    A live bundle that is damaged, or that its own reference rows contradict, fails the first `reconfigure`, so that
+    Serve never routes a request to the replica.
+
+    Args:
+        model: what the paths start with.
+        bundles: the content-addressed store.
+        limits: what one request may ask for.
     """
 
-    def __init__(self, bundle_folder: str, digest: str, model: str, version: str, limits: Limits) -> None:
-        from pathlib import Path
-
-        self._endpoint = load_endpoint(Path(bundle_folder), digest, model=model, version=version, limits=limits)
-        self._gateway = Gateway(model, self._endpoint, limits=limits)
-        self._probe = self._endpoint.decode([self._endpoint.example()])[0]
+    def __init__(self, model: str, bundles: str, limits: Limits) -> None:
+        self._gateway = Gateway(model, limits=limits)
+        self._switch = Switch(self._gateway, bundles=Path(bundles), limits=limits)
 
     def __serve_build_asgi_app__(self) -> GatewayApp:
         """Return the application; Serve calls this once after the constructor."""
         return GatewayApp(self._gateway, echo_request_id=False)
 
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Put a routing into force; Serve calls this before the first request and whenever the routing changes.
+
+        Only a replica that has no live version yet fails on a routing that it cannot follow: Serve would end one that
+        answers well. Who changes routings reads the refusal in `routing_state`.
+        """
+        routing = Routing.from_json(user_config["routing"])
+        try:
+            await asyncio.to_thread(self._switch.apply, routing)
+        except TwinscoreError:
+            if self._gateway.endpoint is None:
+                raise
+
+    def routing_state(self) -> dict[str, Any]:
+        """Return the routing in force here, what was refused, and what became of challengers' and shadows' rows."""
+        return {"replica": _name(), "pid": os.getpid(), **self._switch.state()}
+
     def check_health(self) -> None:
         """Score a reference row; Serve replaces the replica when this raises or hangs."""
-        self._endpoint.score(Asked(self._probe))
+        self._switch.check()
 
 
-def load_endpoint(folder: Path, digest: str, *, model: str, version: str, limits: Limits) -> Endpoint:
-    """Read a bundle, hold it against the digest it was deployed with, and return its endpoint.
+def _name() -> str:
+    """Return the name of this replica, or of this process outside of Serve."""
+    from ray import serve
+    from ray.serve.exceptions import RayServeException
 
-    Raises:
-        BundleInvalid: a file is missing or changed, or the folder holds another bundle.
-    """
-    from twinscore.bundle.files import read_bundle
-    from twinscore.errors import BundleInvalid
-
-    bundle = read_bundle(folder)
-    if bundle.digest != digest:
-        message = (
-            f"The bundle in {folder} has the digest {bundle.digest[:12]}, but {model} version {version} was deployed"
-            f" with {digest[:12]}. Deploy the version again with `twinscore serve --model {model}`."
-        )
-        raise BundleInvalid(message, folder=str(folder), expected=digest, found=bundle.digest)
-    return Endpoint(bundle, model=model, version=version, limits=limits)
+    try:
+        return serve.get_replica_context().replica_id.unique_id
+    except RayServeException:
+        return f"process-{os.getpid()}"

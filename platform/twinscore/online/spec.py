@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from twinscore.errors import SettingsInvalid, near
+from twinscore.rollout.plan import RoutingPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +32,8 @@ class ServeSpec:
     """Requests that wait beyond that; more are answered 503 at once."""
     shutdown_s: float = 10.0
     """Seconds that a replica gets to finish its requests when it is replaced."""
+    routing: RoutingPlan | None = None
+    """Versions that are asked beside the live one; None leaves what is in force."""
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -66,6 +69,8 @@ def load_serve_spec(path: Path) -> ServeSpec:
         message = f"The serve spec {path} must be a mapping such as `model: loans@champion`."
         raise SettingsInvalid(message, path=str(path))
     known = {field.name for field in fields(ServeSpec)}
+    document = dict(document)
+    plan = document.pop("routing", None)
     for key, value in document.items():
         if key not in known:
             message = f"The serve spec {path} has an unknown key {key!r}. {near(str(key), known)}"
@@ -76,7 +81,7 @@ def load_serve_spec(path: Path) -> ServeSpec:
     if "model" not in document:
         message = f"The serve spec {path} names no model; add `model: NAME@ALIAS`."
         raise SettingsInvalid(message, path=str(path), key="model")
-    return ServeSpec(**document)
+    return ServeSpec(**document, routing=None if plan is None else RoutingPlan.from_document(plan))
 
 
 _KINDS: dict[str, tuple[type, ...]] = {

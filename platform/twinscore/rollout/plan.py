@@ -14,9 +14,11 @@ from twinscore.errors import SettingsInvalid, near
 from twinscore.rollout.assign import BUCKETS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from twinscore.rollout.routing import Routing, Target
 
-__all__ = ["ArmPlan", "RoutingPlan", "ShadowPlan", "as_share", "promoted", "rolled_back", "show_share"]
+__all__ = ["ArmPlan", "RoutingPlan", "ShadowPlan", "as_share", "load_plan", "promoted", "rolled_back", "show_share"]
 
 _Part = TypeVar("_Part")
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,2})?)\s*%")
@@ -76,6 +78,22 @@ class RoutingPlan:
         if members.get("entity") is not None:
             members["entity"] = tuple(_listed("entity", members["entity"]))
         return _build(cls, "routing", members)
+
+
+def load_plan(path: Path) -> RoutingPlan:
+    """Read a plan from YAML.
+
+    Raises:
+        SettingsInvalid: the file cannot be read, or is no plan.
+    """
+    import yaml
+
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        message = f"The routing file {path} cannot be read: {error}"
+        raise SettingsInvalid(message, path=str(path)) from error
+    return RoutingPlan.from_document(document)
 
 
 def as_share(text: object) -> int:

@@ -115,13 +115,18 @@ class Routing:
         for what, found in (
             ("mode", [challenger.mode for challenger in self.challengers]),
             ("arm", [challenger.arm for challenger in self.challengers]),
-            ("app", [one.app for one in self.challengers] + [one.app for one in self.shadows]),
+            ("app", [one.app for one in self.beside]),
         ):
             if len(set(found)) != len(found):
                 _refuse(what, "used once in a routing", found)
         total = sum(challenger.share for challenger in self.challengers)
         if total > BUCKETS:
             _refuse("shares", f"together at most {BUCKETS}", total)
+
+    @property
+    def beside(self) -> tuple[Challenger | Shadow, ...]:
+        """Everything that is asked beside the live version."""
+        return (*self.challengers, *self.shadows)
 
     def to_json(self) -> dict[str, Any]:
         """Return the document as JSON values; `from_json` reads it back to an equal value."""
