@@ -19,10 +19,15 @@
     |  `- PredictFailed           the booster or an endpoint failed to answer
     |- StoreError
     |  |- StoreUnavailable        a registry, database or file system does not answer
-    |  `- StoreConflict           somebody else wrote first
+    |  |  `- AuditUnavailable     the audit log cannot be written, so nothing may be answered
+    |  |- StoreConflict           somebody else wrote first
+    |  `- AuditDamaged            a part of the audit log is not what was written
     |- StackError
     |  |- PortTaken               another process holds a port we need
     |  `- StackBroken             an earlier stack is half up
+    |- AccessDenied
+    |  |- Unauthenticated         no key and no token, or one that is not accepted
+    |  `- Forbidden               the key or token does not cover this model or verb
     `- RequestError
        |- RequestMalformed        the body is not the JSON we accept
        |- RequestTooLarge         too many bytes, rows, characters or levels
@@ -41,6 +46,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "AccessDenied",
+    "AuditDamaged",
+    "AuditUnavailable",
     "BundleError",
     "BundleInvalid",
     "ContractBroken",
@@ -48,6 +56,7 @@ __all__ = [
     "ContractInvalid",
     "ExpressionInvalid",
     "FileUnreadable",
+    "Forbidden",
     "InputEmpty",
     "InputError",
     "MediaTypeUnsupported",
@@ -68,6 +77,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "TwinscoreError",
+    "Unauthenticated",
     "near",
 ]
 
@@ -200,10 +210,22 @@ class StoreUnavailable(StoreError):
     code = "store_unavailable"
 
 
+class AuditUnavailable(StoreUnavailable):
+    """The audit log cannot be written, so nothing may be answered."""
+
+    code = "audit_unavailable"
+
+
 class StoreConflict(StoreError):
     """Somebody else wrote first."""
 
     code = "store_conflict"
+
+
+class AuditDamaged(StoreError):
+    """A part of the audit log is not what was written."""
+
+    code = "audit_damaged"
 
 
 class StackError(TwinscoreError):
@@ -222,6 +244,24 @@ class StackBroken(StackError):
     """An earlier stack is half up."""
 
     code = "stack_broken"
+
+
+class AccessDenied(TwinscoreError):
+    """The caller may not have what was asked for."""
+
+    code = "access_denied"
+
+
+class Unauthenticated(AccessDenied):
+    """There is no key and no token, or one that is not accepted."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(AccessDenied):
+    """The key or token does not cover this model or verb."""
+
+    code = "forbidden"
 
 
 class RequestError(TwinscoreError):

@@ -16,7 +16,15 @@ RUN = "from twinscore.cli.main import main; main()"
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["contract", "--help"], ["score", "--help"], ["report", "--help"], ["demo", "--help"]]
+    "command",
+    [
+        ["--help"],
+        ["contract", "--help"],
+        ["score", "--help"],
+        ["report", "--help"],
+        ["keys", "--help"],
+        ["demo", "--help"],
+    ],
 )
 def test_help_loads_nothing_heavy(command: list[str]) -> None:
     """A help page answers at once, because no package that takes long is imported for it."""
@@ -48,6 +56,7 @@ def test_help_lists_every_command() -> None:
         "report",
         "serve",
         "parity",
+        "keys",
         "demo",
     ):
         assert f"│ {name} " in shown

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twinscore.contract.document import dumps_contract, load_contract, loads_contract, save_contract
-from twinscore.contract.model import COLUMN_TYPES, SEVERITIES, Column, Contract, Expectation
+from twinscore.contract.model import AUDIT_FORMS, COLUMN_TYPES, SEVERITIES, Column, Contract, Expectation
 from twinscore.errors import ContractInvalid
 
 TEXT = """\
@@ -52,7 +52,7 @@ def contracts(draw: st.DrawFn) -> Contract:
     return Contract(
         draw(st.text(max_size=8)),
         draw(st.integers(1, 99)),
-        tuple(Column(name, kind) for name, kind in columns.items()),
+        tuple(Column(name, kind, draw(st.sampled_from(AUDIT_FORMS))) for name, kind in columns.items()),
         tuple(key),
         tuple(draw(st.lists(expectations, max_size=3))),
     )
@@ -165,3 +165,34 @@ def test_files_are_written_whole_and_named_when_missing(tmp_path: Path) -> None:
     for name in ("absent.yaml", "empty.yaml", "binary.yaml", "."):
         with pytest.raises(ContractInvalid, match=r"contract file|is empty"):
             load_contract(tmp_path / name)
+
+
+def marked(audit: str) -> str:
+    return TEXT.replace("    key: [id]", f"    key: [id]\n    audit: {audit}")
+
+
+def test_the_audit_form_of_columns_is_part_of_the_contract() -> None:
+    """Marks are read, written and digested; a mark that is the default changes nothing, so old digests stay."""
+    contract = loads_contract(marked("{day: hash, age: drop, id: keep}"))
+
+    assert ["keep", "drop", "hash"] == [column.audit for column in contract.columns]
+    assert contract == loads_contract(dumps_contract(contract))
+    assert loads_contract(TEXT).digest == loads_contract(marked("{id: keep}")).digest != contract.digest
+    assert "audit" not in dumps_contract(loads_contract(TEXT))
+    assert "19803de41245f45c" == loads_contract(TEXT).digest[:16]
+
+
+@pytest.mark.parametrize(
+    ("audit", "message"),
+    [
+        ("{day: hide}", "line 14, column 18: .*must be one of keep, hash, drop, not 'hide'"),
+        ("{dya: hash}", "line 14, column 13: .*no key 'dya'. Did you mean 'day'"),
+        ("{day: 1}", "must be text, not int"),
+        ("[day]", "must be a mapping of id, age, day"),
+        ("{day: hash, day: drop}", "'day' is written twice"),
+    ],
+)
+def test_a_wrong_audit_form_is_refused(audit: str, message: str) -> None:
+    """A mark that is not understood would leave a secret in the log, so it is refused with its place."""
+    with pytest.raises(ContractInvalid, match=message):
+        loads_contract(marked(audit))

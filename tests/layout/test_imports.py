@@ -13,7 +13,7 @@ import pytest
 HEAVY = ["ray", "mlflow", "great_expectations", "fastapi", "starlette"]
 SLOW = [*HEAVY, "xgboost", "pandas", "numba", "sklearn", "matplotlib"]
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "joblib", "dill", "shelve", "marshal"}
-LIGHT_ROOMS = ["contract", "bundle", "scoring", "ports"]
+LIGHT_ROOMS = ["contract", "bundle", "scoring", "access", "audit", "ports"]
 
 
 def modules_after(code: str, cwd: Path) -> set[str]:

@@ -17,7 +17,7 @@ from twinscore.contract.rows import table_to_rows
 from twinscore.online.answer import Answer
 from twinscore.online.call import Call
 from twinscore.online.endpoint import Endpoint
-from twinscore.online.gateway import Gateway
+from twinscore.online.gateway import Gateway, Reply
 from twinscore.settings import Settings
 from twinscore.testing.models import make_bundle, make_rows
 
@@ -109,6 +109,7 @@ def ask(
     headers = {} if content_type is None else {b"content-type": content_type.encode()}
     gateway = Gateway(endpoint.model, endpoint)
     reply = gateway._predict(gateway._formats["/predict"], Call("POST", "/predict", headers, body, request_id))
+    assert isinstance(reply, Reply)
     return reply.answer
 
 

@@ -10,11 +10,13 @@ import pytest
 
 from twinscore.errors import (
     ContractBroken,
+    Forbidden,
     MediaTypeUnsupported,
     ModelNotReady,
     PredictFailed,
     RequestMalformed,
     RequestTooLarge,
+    Unauthenticated,
 )
 from twinscore.online.client import PredictClient
 
@@ -89,6 +91,8 @@ def test_attempts_are_bounded() -> None:
     ("status", "error"),
     [
         (400, RequestMalformed),
+        (401, Unauthenticated),
+        (403, Forbidden),
         (413, RequestTooLarge),
         (415, MediaTypeUnsupported),
         (422, ContractBroken),

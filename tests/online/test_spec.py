@@ -34,7 +34,7 @@ def test_absent_keys_take_the_defaults(tmp_path: Path) -> None:
         ("model: adult\nreplicas: 0\n", "at least 1"),
         ("model: adult\nreplicas: 3\nmax_replicas: 2\n", "at least replicas (3)"),
         ("model: adult\nmax_queued_requests: 0\n", "at least 1"),
-        ("replicas: 1\n", "names no model"),
+        ("replicas: 1\n", "lacks model"),
         ("- adult\n", "must be a mapping"),
         ("model: [\n", "cannot be read"),
     ],

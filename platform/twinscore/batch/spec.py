@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from twinscore.batch.document import changed, load_document, read_value
 from twinscore.batch.filter import Filter, parse_filter
 from twinscore.batch.place import Place, is_uri
 from twinscore.batch.spec_parts import (
@@ -28,6 +27,7 @@ from twinscore.batch.spec_parts import (
     QuarantineLimit,
     refuse,
 )
+from twinscore.document import changed, load_document, read_value
 from twinscore.errors import SettingsInvalid
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ class ScoreSpec:
     """Which rows get their contributions."""
     publish: tuple[PublishSpec, ...] = ()
     """Tables that the committed run is copied into."""
+    cache: bool = False
+    """Whether the committed run becomes a file that serving replicas answer from."""
     labels: LabelsSpec | None = None
     """Outcomes to compare the scores with."""
     freshness: FreshnessSpec | None = None

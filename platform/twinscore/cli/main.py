@@ -32,9 +32,12 @@ _COMMANDS = (
     ("Both paths", "serve", "serving", "serve_command"),
     ("Both paths", "route", "routing", "route_command"),
     ("Both paths", "parity", "serving", "parity_command"),
+    ("Access", "keys", "keys", "keys_app"),
+    ("After a run", "cache", "cache", "cache_app"),
     ("After a run", "quarantine", "quarantine", "quarantine_app"),
     ("After a run", "labels", "outcomes", "labels_command"),
     ("After a run", "freshness", "outcomes", "freshness_command"),
+    ("After a request", "audit", "audit", "audit_app"),
     ("Try it", "demo", "demo", "demo_command"),
 )
 

@@ -102,8 +102,8 @@ def _from_here(location: str) -> str:
 
 def _spec(path: Path | None, given: Mapping[str, Any], changes: Sequence[str]) -> ScoreSpec:
     """Make a spec of a file, of the options over it, and of the changes over both."""
-    from twinscore.batch.document import changed, load_document
     from twinscore.batch.spec import read_score_spec
+    from twinscore.document import changed, load_document
 
     source = str(path) if path else "The command"
     document = load_document(path) if path else {}
@@ -146,4 +146,6 @@ def _print_report(console: Console, report: RunReport) -> None:
     for table in report.published:
         before = ", where they were before" if table.already_there else ""
         console.print(f"  {table.rows:,} rows in {table.where}{before}", markup=False, highlight=False, soft_wrap=True)
+    if report.cache is not None:
+        console.print(f"  The cache: {report.cache}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"  {report.folder}", markup=False, highlight=False, soft_wrap=True)

@@ -22,6 +22,8 @@ def serve_command(
     from rich.console import Console
     from rich.markup import escape
 
+    from twinscore.access.local import local_key
+    from twinscore.clock import SystemClock
     from twinscore.online.client import PredictClient
     from twinscore.online.deploy import serve_model
     from twinscore.online.spec import ServeSpec, load_serve_spec
@@ -36,7 +38,8 @@ def serve_command(
     with console.status(f"Starting {escape(options.model)} ..."):
         with connect(settings, need_stack=True):
             url = serve_model(settings, model or options.model, spec=options)
-        with PredictClient(url) as client:
+        api_key = local_key(settings.home, now=SystemClock().now())
+        with PredictClient(url, api_key=api_key) as client:
             facts = client.version()
             example = json.dumps(client.example()).replace("'", "\\u0027")  # safe inside the single quotes below
     console.print(f"[green]Serving[/] {escape(facts['model'])} version {facts['version']} at [bold]{url}[/]")
@@ -44,7 +47,8 @@ def serve_command(
     console.print(f"  bundle    {facts['bundle_digest']}")
     console.print(f"  API docs  {url}/docs")
     console.print("Try it:")
-    print(f"  curl -s {url}/predict -H 'content-type: application/json' -d '{example}'")  # noqa: T201 - must not wrap
+    key = "" if api_key is None else "-H 'x-api-key: YOUR KEY' "
+    print(f"  curl -s {url}/predict {key}-H 'content-type: application/json' -d '{example}'")  # noqa: T201 - must not wrap
 
 
 def parity_command(
@@ -52,6 +56,7 @@ def parity_command(
     input: Annotated[Path, typer.Option(help="Parquet file, folder or glob.")],  # noqa: A002 - the option's name
     rows: Annotated[int, typer.Option(min=1, help="Rows to compare, from the start.")] = 10_000,
     url: Annotated[str | None, typer.Option(help="Address of the endpoint, when it is not this stack's.")] = None,
+    key_file: Annotated[Path | None, typer.Option(help="File with the API key for that address.")] = None,
 ) -> None:
     """Compare both paths on the same rows; exit code 1 on any differing bit or verdict."""
     from rich.console import Console
@@ -64,7 +69,7 @@ def parity_command(
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("Comparing rows", total=None)
         found = parity(
-            load_settings(), model, input, rows, url=url,
+            load_settings(), model, input, rows, url=url, api_key=_key_in(key_file),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
     report = found.report
@@ -82,3 +87,18 @@ def parity_command(
         shown = ", ".join(str(position) for position in found.verdicts_differ[:5])
         console.print(f"Rows that only one path refused: {shown}")
     raise typer.Exit(1)
+
+
+def _key_in(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    from twinscore.errors import SettingsInvalid
+
+    try:
+        key = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        key = ""
+    if not key or not key.isprintable() or " " in key:
+        message = f"The file {path} cannot be read, or holds no API key on its one line."
+        raise SettingsInvalid(message, path=str(path))
+    return key

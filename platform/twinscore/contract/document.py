@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
-from twinscore.contract.model import SEVERITIES, Column, Contract, Expectation, type_name, type_of
+from twinscore.contract.model import (
+    AUDIT_FORMS,
+    SEVERITIES,
+    AuditForm,
+    Column,
+    Contract,
+    Expectation,
+    type_name,
+    type_of,
+)
 from twinscore.errors import ContractInvalid, near
 
 __all__ = ["dumps_contract", "load_contract", "loads_contract", "save_contract"]
@@ -68,6 +78,7 @@ def loads_contract(text: str) -> Contract:
 
 def dumps_contract(contract: Contract) -> str:
     """Return the contract as YAML that `loads_contract` reads back to an equal contract."""
+    marked = {column.name: column.audit for column in contract.columns if column.audit != "keep"}
     document = {
         "name": contract.name,
         "expectations": [
@@ -84,6 +95,7 @@ def dumps_contract(contract: Contract) -> str:
                 "version": contract.version,
                 "key": list(contract.key),
                 "columns": {column.name: type_name(column.type) for column in contract.columns},
+                **({"audit": marked} if marked else {}),
             }
         },
     }
@@ -160,12 +172,14 @@ def _read(text: str, source: str) -> Contract:
 def _contract(loader: _StrictLoader, root: yaml.Node) -> Contract:
     top = _fields(root, "a contract", required=("name", "expectations", "meta"))
     own = _fields(_fields(top["meta"], "meta", required=("twinscore",))["twinscore"], "meta.twinscore",
-                  required=("version", "key", "columns"))  # fmt: skip
+                  required=("version", "key", "columns"), optional=("audit",))  # fmt: skip
     version = _value(loader, own["version"], int, "meta.twinscore.version", "a whole number from 1")
     if version < 1:
         _refuse(f"meta.twinscore.version must be 1 or more, not {version}", own["version"])
     columns = _columns(loader, own["columns"])
     names = [column.name for column in columns]
+    if "audit" in own:
+        columns = _marked(loader, own["audit"], columns)
     key = tuple(_value(loader, item, str, "meta.twinscore.key", "a column name") for item in _items(own["key"], "key"))
     for item, name in zip(own["key"].value, key, strict=True):
         if name not in names:
@@ -192,6 +206,18 @@ def _columns(loader: _StrictLoader, node: yaml.Node) -> tuple[Column, ...]:
     return tuple(columns)
 
 
+def _marked(loader: _StrictLoader, node: yaml.Node, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+    """Return the columns with how the audit log has each."""
+    part = _fields(node, "meta.twinscore.audit", required=(), optional=tuple(column.name for column in columns))
+    forms: dict[str, AuditForm] = {}
+    for name, value in part.items():
+        form = _value(loader, value, str, f"meta.twinscore.audit of {name!r}", "text")
+        if form not in AUDIT_FORMS:
+            _refuse(f"meta.twinscore.audit of {name!r} must be one of {', '.join(AUDIT_FORMS)}, not {form!r}", value)
+        forms[name] = form
+    return tuple(replace(column, audit=forms.get(column.name, "keep")) for column in columns)
+
+
 def _expectation(loader: _StrictLoader, node: yaml.Node) -> Expectation:
     part = _fields(node, "an expectation", required=("type", "kwargs"), optional=("severity", "meta"))
     kwargs, meta = ({str(k): v for k, v in _value(loader, part[key], dict, key, "a mapping").items()}
@@ -206,7 +232,7 @@ def _fields(
     node: yaml.Node, what: str, *, required: tuple[str, ...], optional: tuple[str, ...] = ()
 ) -> dict[str, yaml.Node]:
     if not isinstance(node, yaml.MappingNode):
-        _refuse(f"{what} must be a mapping of {', '.join(required)}", node)
+        _refuse(f"{what} must be a mapping of {', '.join(required or optional)}", node)
     _check_keys(node)
     found: dict[str, yaml.Node] = {}
     for key, value in node.value:

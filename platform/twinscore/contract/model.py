@@ -17,12 +17,28 @@ from twinscore.errors import ContractInvalid, near
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["COLUMN_TYPES", "SEVERITIES", "Column", "Contract", "Expectation", "Severity", "type_name", "type_of"]
+__all__ = [
+    "AUDIT_FORMS",
+    "COLUMN_TYPES",
+    "SEVERITIES",
+    "AuditForm",
+    "Column",
+    "Contract",
+    "Expectation",
+    "Severity",
+    "type_name",
+    "type_of",
+]
 
 Severity = Literal["critical", "warning", "info"]
 """`critical` refuses, `warning` and `info` let the row pass and flag it."""
 
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
+
+AuditForm = Literal["keep", "hash", "drop"]
+"""How the audit log has a column: its values, a keyed hash of them, or nothing."""
+
+AUDIT_FORMS: tuple[AuditForm, ...] = ("keep", "hash", "drop")
 
 COLUMN_TYPES: dict[str, pa.DataType] = {
     "int64": pa.int64(),
@@ -64,6 +80,7 @@ class Column:
 
     name: str
     type: pa.DataType
+    audit: AuditForm = "keep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +143,11 @@ class Contract:
         return {
             "name": self.name,
             "version": self.version,
-            "columns": [[column.name, type_name(column.type)] for column in self.columns],
+            # What keeps its default is left out, so that contracts from before it have the digest they had.
+            "columns": [
+                [column.name, type_name(column.type), *([column.audit] if column.audit != "keep" else [])]
+                for column in self.columns
+            ],
             "key": list(self.key),
             "expectations": [
                 {"type": e.type, "kwargs": dict(e.kwargs), "severity": e.severity, "meta": dict(e.meta)}

@@ -81,7 +81,9 @@ def run_demo(settings: Settings, *, rows: int, requests: int, parity_rows: int, 
     Raises:
         TwinscoreError: a step failed; the stack stays as it is for a look, `twinscore down` stops it.
     """
+    from twinscore.access.local import local_key
     from twinscore.batch.report import RunReport
+    from twinscore.clock import SystemClock
     from twinscore.online.check import parity
     from twinscore.online.deploy import serve_model
     from twinscore.stack import connect, up
@@ -105,7 +107,7 @@ def run_demo(settings: Settings, *, rows: int, requests: int, parity_rows: int, 
     with connect(settings, need_stack=True):
         endpoint = serve_model(settings, f"{MODEL}@champion")
     say(f"Sending {requests:,} live requests of one loan each")
-    latencies = _send(endpoint, folder, requests)
+    latencies = _send(endpoint, folder, requests, local_key(settings.home, now=SystemClock().now()))
     say(f"Sending {parity_rows:,} loans through both paths and comparing every bit")
     check = parity(settings, f"{MODEL}@champion", folder, parity_rows)
     if not check.equal:
@@ -178,7 +180,7 @@ def _committed(folder: Path, report: type[RunReport]) -> RunReport:
     return report(folder, found.manifest, already_committed=True)
 
 
-def _send(endpoint: str, folder: Path, requests: int) -> np.ndarray:
+def _send(endpoint: str, folder: Path, requests: int, api_key: str | None) -> np.ndarray:
     """Send single loans one after the other; return milliseconds of each, (n_requests,)."""
     import pyarrow.compute as pc
     import pyarrow.dataset as ds
@@ -190,7 +192,7 @@ def _send(endpoint: str, folder: Path, requests: int) -> np.ndarray:
     sane = pc.and_(pc.is_valid(table["amount"]), pc.and_(pc.greater(table["age"], 0), pc.is_finite(table["debt"])))
     table = table.filter(pc.and_(sane, pc.not_equal(table["purpose"], "yacht"))).slice(0, requests)
     latencies = []
-    with PredictClient(endpoint) as client:
+    with PredictClient(endpoint, api_key=api_key) as client:
         for row in table_to_rows(table):
             began = time.perf_counter()
             client.predict(row)

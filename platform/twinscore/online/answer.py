@@ -13,8 +13,12 @@ from uuid import uuid4
 
 import msgspec
 
+from twinscore.access.gate import challenge
 from twinscore.contract.verdict import Fault
 from twinscore.errors import (
+    AccessDenied,
+    AuditUnavailable,
+    Forbidden,
     MediaTypeUnsupported,
     ModelNotReady,
     RequestError,
@@ -88,6 +92,8 @@ PROBLEMS: dict[str, Problem] = {
     for kind in (
         Problem("bad_json", 400, "The body is not strict JSON"),
         Problem("bad_request", 400, "The request is not HTTP/1.1"),
+        Problem("unauthenticated", 401, "The caller is not known"),
+        Problem("forbidden", 403, "The caller may not do this"),
         Problem("not_found", 404, "There is nothing at this path"),
         Problem("method_not_allowed", 405, "The path does not take this method"),
         Problem("timeout", 408, "The request did not arrive in time"),
@@ -161,7 +167,11 @@ _STATUS_BY_ERROR: tuple[tuple[type[TwinscoreError], str], ...] = (
     (RequestTooLarge, "too_large"),
     (MediaTypeUnsupported, "unsupported_media_type"),
     (ModelNotReady, "model_not_ready"),
+    (AuditUnavailable, "audit_unavailable"),
+    (Forbidden, "forbidden"),
+    (AccessDenied, "unauthenticated"),
 )
+_NOT_SHOWN = {"status", "code", "type", "reason"}
 
 
 def sane_request_id(sent: str | None) -> str:
@@ -202,11 +212,15 @@ def as_problem(refusal: Refusal, request_id: str) -> Answer:
     return _answer(kind.status, b"application/problem+json", _encode(document), request_id, refusal.extra)
 
 
-def refusal_of(error: RequestError | ModelNotReady) -> Refusal:
-    """Return the refusal of an error that names what the caller can change."""
+def refusal_of(error: RequestError | ModelNotReady | AuditUnavailable | AccessDenied) -> Refusal:
+    """Return the refusal of an error that names what the caller can change, or that it should come again."""
     code = next((code for kind, code in _STATUS_BY_ERROR if isinstance(error, kind)), "bad_json")
-    facts = {name: value for name, value in error.fields.items() if name not in {"status", "code", "type"}}
-    extra = ((b"retry-after", b"1"),) if code == "model_not_ready" else ()
+    facts = {name: value for name, value in error.fields.items() if name not in _NOT_SHOWN}
+    extra: Headers = ()
+    if PROBLEMS[code].status == 503:
+        extra = ((b"retry-after", b"1"),)
+    elif isinstance(error, AccessDenied):
+        extra = ((b"www-authenticate", challenge(error)),)
     return Refusal(code, error.message, facts, extra=extra)
 
 

@@ -6,13 +6,15 @@ backup path: most requests come through `listener`, which needs no Serve between
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from twinscore.errors import RequestTooLarge
-from twinscore.online.answer import as_problem, refusal_of, sane_request_id
+from twinscore.online.answer import Answer, as_problem, refusal_of, sane_request_id
 from twinscore.online.call import Call
 from twinscore.online.gateway import Reply
+from twinscore.online.reply_gate import Commit, ReplyGate
 from twinscore.online.request import Limits, body_too_large
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ __all__ = ["GatewayApp"]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Durable = Callable[[bytes], Awaitable[None]]
 
 
 class GatewayApp:
@@ -31,16 +32,17 @@ class GatewayApp:
 
     Args:
         gateway: answers.
-        durable: awaited with each audit record before its answer leaves.
+        commit: makes audit records durable before their answers leave; None where nothing is recorded.
         echo_request_id: send the id as a header; off under Ray Serve, which appends the same header itself.
 
     A `root_path` that already names the model is taken off the path.
     """
 
-    def __init__(self, gateway: Gateway, *, durable: Durable | None = None, echo_request_id: bool = True) -> None:
+    def __init__(self, gateway: Gateway, *, commit: Commit | None = None, echo_request_id: bool = True) -> None:
         self.gateway = gateway
         self.echo_request_id = echo_request_id
-        self._durable = durable
+        self._commit = commit
+        self._gate: ReplyGate | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI scope."""
@@ -50,38 +52,49 @@ class GatewayApp:
         if scope["type"] != "http":  # a WebSocket: refuse the handshake
             await send({"type": "websocket.close", "code": 1003})
             return
-        reply = await self._reply(scope, receive)
-        if reply is None:
+        call = await _read_call(scope, receive, self.gateway)
+        if call is None:  # the client went away
             return
-        if reply.record is not None and self._durable is not None:
-            await self._durable(reply.record)
-        status, headers, body = reply.answer
+        status, headers, body = await self._answer(call)
         if not self.echo_request_id:
             headers = tuple([header for header in headers if header[0] != b"x-request-id"])
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    async def _reply(self, scope: Scope, receive: Receive) -> Reply | None:
-        """Return the reply, or None when the client went away before its body was whole."""
-        headers = dict(scope["headers"])
-        sent_id = headers.get(b"x-request-id")
-        request_id = sane_request_id(sent_id.decode("latin-1") if sent_id else None)
+    async def _answer(self, call: Call | Answer) -> Answer:
+        """Return the answer once its record is durable, or the one that says that it could not be made so."""
+        if isinstance(call, Answer):
+            return call
+        found = self.gateway.handle(call)
+        reply = found if isinstance(found, Reply) else await found
+        if reply.record is None or self._commit is None:
+            return reply.answer
+        if self._gate is None:  # belongs to the loop that the requests come on
+            self._gate = ReplyGate(self._commit, asyncio.get_running_loop())
         try:
-            body = await _read_body(headers, receive, self.gateway.limits)
-        except RequestTooLarge as error:
-            return Reply(as_problem(refusal_of(error), request_id))
-        if body is None:
-            return None
-        query = scope.get("query_string", b"")
-        reply = self.gateway.handle(Call(scope["method"], self._path(scope), headers, body, request_id, query))
-        return reply if isinstance(reply, Reply) else await reply
+            await self._gate.durable(reply.record)
+        except Exception as error:  # noqa: BLE001 - the promise is an answer to every request
+            return self.gateway.unrecorded(call, error)
+        return reply.answer
 
-    def _path(self, scope: Scope) -> str:
-        path: str = scope["path"]
-        for prefix in (scope.get("root_path", ""), f"/{self.gateway.model}"):
-            if prefix and (path == prefix or path.startswith(f"{prefix}/")):
-                return path[len(prefix) :]
-        return path
+
+async def _read_call(scope: Scope, receive: Receive, gateway: Gateway) -> Call | Answer | None:
+    """Return the call, the refusal of one that is too large, or None when the client went away."""
+    headers = dict(scope["headers"])
+    sent_id = headers.get(b"x-request-id")
+    request_id = sane_request_id(sent_id.decode("latin-1") if sent_id else None)
+    try:
+        body = await _read_body(headers, receive, gateway.limits)
+    except RequestTooLarge as error:
+        return as_problem(refusal_of(error), request_id)
+    if body is None:
+        return None
+    path: str = scope["path"]
+    for prefix in (scope.get("root_path", ""), f"/{gateway.model}"):
+        if prefix and (path == prefix or path.startswith(f"{prefix}/")):
+            path = path[len(prefix) :]
+            break
+    return Call(scope["method"], path, headers, body, request_id, scope.get("query_string", b""))
 
 
 async def _read_body(headers: dict[bytes, bytes], receive: Receive, limits: Limits) -> bytes | None:

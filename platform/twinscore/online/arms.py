@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twinscore.online.asked import Asked, Outcome, RowsRefusedError
 from twinscore.online.caller import Caller, ChallengerFailedError
@@ -57,7 +57,7 @@ class Arms:
         self.routing = routing
         self.callers = callers
         self.mirrors = tuple(mirrors)
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._entity = routing.entity or endpoint.bundle.contract.key
         self._salt = routing.salt
         self._challengers = {challenger.arm: challenger for challenger in routing.challengers}
@@ -103,12 +103,21 @@ class Arms:
 
     def view(self, outcome: Outcome) -> Endpoint:
         """Return the endpoint in whose name an outcome is written: the challenger's when it answered every row."""
-        return self._views.get(outcome.arm, self._endpoint)
+        return self._views.get(outcome.arm, self.endpoint)
+
+    def facts(self, outcome: Outcome) -> dict[str, Any]:
+        """Return what the audit record of an outcome says of who answered, where it was not the live version alone."""
+        found: dict[str, Any] = {"arm": outcome.arm, "assigned": outcome.assigned, "reason": outcome.stood_in or ""}
+        challenger = self._challengers.get(outcome.arm)
+        if challenger is not None:
+            role = "canary" if challenger.mode == "canary" else "challenger"
+            found |= {"role": role, "version": challenger.version, "bundle_digest": challenger.digest}
+        return found
 
     def mirror(self, asked: Asked, outcome: Outcome, call: Call) -> None:
         """Hand an answered request to the shadows; returns at once."""
         for mirror in self.mirrors:
-            mirror.offer(self._endpoint, asked, outcome, call.request_id, len(call.body))
+            mirror.offer(self.endpoint, asked, outcome, call.request_id, len(call.body))
 
     def _parts(self, asked: Asked) -> list[Part]:
         rows = asked.rows if asked.table is None else asked.table.select(list(self._entity)).to_pylist()
@@ -139,7 +148,7 @@ class Arms:
                 answers[position] = prediction
 
         async def place_live(positions: Sequence[int]) -> None:
-            place(await self._live_rows(asked, positions), positions, "live", self._endpoint.version)
+            place(await self._live_rows(asked, positions), positions, "live", self.endpoint.version)
 
         for part in parts:
             if part.challenger is None:
@@ -171,12 +180,12 @@ class Arms:
             raise _Refused from None  # places of faults must be those of the whole request
         if outcome.faults:
             raise _Refused
-        return self._endpoint.predictions(outcome)
+        return self.endpoint.predictions(outcome)
 
     async def _live(self, asked: Asked) -> Outcome:
         if asked.n_rows <= ROW_WISE_MAX:
-            return self._endpoint.score(asked)
-        return await asyncio.to_thread(self._endpoint.score, asked)
+            return self.endpoint.score(asked)
+        return await asyncio.to_thread(self.endpoint.score, asked)
 
     def _named(self, call: Call) -> str | None:
         """Return the arm that a request names, when it may name one and there is such an arm."""

@@ -63,6 +63,7 @@ class Outcome:
         scored: outputs of the accepted rows, (n_accepted, SCORE_SCHEMA).
         accepted: which rows of `table` were accepted, (n_rows,).
         faults: critical faults of refused rows; only in a partial answer.
+        no_explanation: why no row of `scored` is explained.
         arm: which arm answered; `mixed` when rows went to different ones.
         assigned: which arm the entities belong to; differs from `arm` where the live version stood in.
         stood_in: why the live version stood in, such as `deadline`; None when it did not.
@@ -73,6 +74,7 @@ class Outcome:
     scored: pa.Table | None = None
     accepted: npt.NDArray[np.bool_] | None = None
     faults: Sequence[Fault] = ()
+    no_explanation: str = "not_requested"
     arm: str = "live"
     assigned: str = "live"
     stood_in: str | None = None

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from twinscore.access.local import local_key
+from twinscore.clock import SystemClock
 from twinscore.errors import (
     FileUnreadable,
     InputEmpty,
@@ -64,6 +66,7 @@ def parity(
     rows: int,
     *,
     url: str | None = None,
+    api_key: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ParityCheck:
@@ -75,19 +78,24 @@ def parity(
         input: a Parquet file, a folder of them or a glob.
         rows: how many rows to take, from the start.
         url: address of the endpoint, when it is not this stack's.
+        api_key: key for that address; this stack's own is found in the home, and sent nowhere else.
         seed: decides how rows are grouped into requests.
         progress: called with rows done and rows to do.
 
     Raises:
         ModelNotReady: the model is not served, or another version of it is.
         FileUnreadable, InputEmpty, SchemaMismatch: the input cannot be used.
+        Unauthenticated, Forbidden: the endpoint asks for a key, or for another one.
         PredictFailed: the endpoint stopped answering, or changed its version meanwhile.
     """
     from twinscore.online.deploy import endpoint_url
     from twinscore.wiring import load_version
 
     name = parse_ref(model).model
-    with PredictClient(url or endpoint_url(settings, name), timeout_s=settings.request_timeout_s) as client:
+    if url is None:
+        url = endpoint_url(settings, name)
+        api_key = api_key or local_key(settings.home, now=SystemClock().now())
+    with PredictClient(url, api_key=api_key, timeout_s=settings.request_timeout_s) as client:
         served = client.version()
         asked = f"{name}/{served['version']}" if model == name else model
         found, bundle = load_version(settings, asked)

@@ -16,18 +16,22 @@ import msgspec
 
 from twinscore.errors import (
     ContractBroken,
+    Forbidden,
     MediaTypeUnsupported,
     ModelNotReady,
     PredictFailed,
     RequestMalformed,
     RequestTooLarge,
     TwinscoreError,
+    Unauthenticated,
 )
 
 __all__ = ["PredictClient"]
 
 _ERRORS: dict[int, type[TwinscoreError]] = {
     400: RequestMalformed,
+    401: Unauthenticated,
+    403: Forbidden,
     413: RequestTooLarge,
     415: MediaTypeUnsupported,
     422: ContractBroken,
@@ -39,6 +43,7 @@ class PredictClient:
 
     Args:
         url: address of the model, such as `http://127.0.0.1:8000/loans`.
+        api_key: a key of `twinscore keys create`, or a token; read from nowhere else.
         timeout_s: seconds for one attempt.
         retries: further attempts after a broken connection or a 503.
         transport: another way to send, for tests.
@@ -52,6 +57,7 @@ class PredictClient:
         self,
         url: str,
         *,
+        api_key: str | None = None,
         timeout_s: float = 30.0,
         retries: int = 3,
         backoff_s: float = 0.1,
@@ -61,7 +67,10 @@ class PredictClient:
         self._retries = retries
         self._backoff_s = backoff_s
         limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
-        self._client = httpx.Client(timeout=timeout_s, limits=limits, transport=transport, trust_env=False)
+        headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+        self._client = httpx.Client(
+            headers=headers, timeout=timeout_s, limits=limits, transport=transport, trust_env=False
+        )
 
     def __enter__(self) -> PredictClient:
         """Return the client itself."""
@@ -84,6 +93,7 @@ class PredictClient:
         Raises:
             ContractBroken: rows were refused; `fields["faults"]` lists path, rule, expected and value.
             RequestTooLarge: too many rows or bytes.
+            Unauthenticated, Forbidden: the endpoint asks for a key, or for another one.
             ModelNotReady: the model is not served here, or stayed busy through every attempt.
             PredictFailed: the endpoint could not be reached or answered something else.
         """

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import ssl
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import twinscore
+from twinscore.access.local import local_key
+from twinscore.clock import SystemClock
 from twinscore.errors import ModelNotReady
 from twinscore.online.beside import apply_plan, remove_all_beside
 from twinscore.online.replica import GatewayReplica
-from twinscore.online.request import Limits
 from twinscore.online.routes import DEPLOYMENT, make_live
 from twinscore.online.serve_config import read_user_config
 from twinscore.online.spec import ServeSpec
@@ -53,17 +55,18 @@ def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeS
     """
     from ray import serve
 
-    from twinscore.wiring import load_version
+    from twinscore.wiring import load_version, serve_ingress
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # its news is for the log of the stack
     spec = spec or ServeSpec(model=ref, replicas=replicas)
     found, bundle = load_version(settings, ref)
     live = Target(version=found.version, digest=bundle.digest)
+    host, port = serve_ingress(settings)
     serve.start(
         proxy_location="HeadOnly",
         http_options={
-            "host": settings.host,
-            "port": settings.serve_port,
+            "host": host,
+            "port": port,
             "request_timeout_s": settings.request_timeout_s,
         },
     )
@@ -72,8 +75,7 @@ def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeS
     if config is not None and config.get("shape") == shape and _answers(found.model):
         make_live(settings, found.model, live)
     else:
-        routing = _next(found.model, live, config)
-        application = build_application(spec, settings=settings, routing=routing, shape=shape)
+        application = build_application(spec, settings, _next(found.model, live, config), shape)
         try:
             serve.run(application, name=found.model, route_prefix=f"/{found.model}", blocking=False)
         except RuntimeError as error:
@@ -83,7 +85,7 @@ def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeS
             )
             raise ModelNotReady(message, model=found.model, version=found.version) from error
     url = endpoint_url(settings, found.model)
-    _wait_ready(url, bundle.digest)
+    _wait_ready(url, bundle.digest, local_key(settings.home, now=SystemClock().now()), settings.tls_certificate)
     if spec.routing is not None:
         apply_plan(settings, found.model, spec.routing)
     return url
@@ -100,11 +102,19 @@ def stop_model(model: str) -> None:
 def endpoint_url(settings: Settings, model: str) -> str:
     """Return the address under which a model is served on this stack."""
     host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
-    return f"http://{host}:{settings.serve_port}/{model}"
+    scheme = "http" if settings.tls_certificate is None else "https"
+    return f"{scheme}://{host}:{settings.serve_port}/{model}"
 
 
-def build_application(spec: ServeSpec, *, settings: Settings, routing: Routing, shape: str) -> Application:
-    """Return the Serve application of one model; nothing is started."""
+def build_application(spec: ServeSpec, settings: Settings, routing: Routing, shape: str = "") -> Application:
+    """Return the Serve application of one model; nothing is started.
+
+    Args:
+        spec: serving options.
+        settings: of the stack.
+        routing: which versions answer.
+        shape: digest of what replicas cannot change while they answer; see `serve_model`.
+    """
     from ray import serve
 
     scale: dict[str, Any] = {"num_replicas": spec.replicas}
@@ -123,7 +133,8 @@ def build_application(spec: ServeSpec, *, settings: Settings, routing: Routing, 
         max_ongoing_requests=spec.max_ongoing_requests,
         max_queued_requests=spec.max_queued_requests,
         backpressure_config={"status_code": 503, "retry_after_s": 1},
-        graceful_shutdown_timeout_s=spec.shutdown_s,
+        # The listener's own draining comes on top of what Serve waits for.
+        graceful_shutdown_timeout_s=2 * spec.shutdown_s + 5,
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=2,
         health_check_timeout_s=5,
@@ -134,7 +145,7 @@ def build_application(spec: ServeSpec, *, settings: Settings, routing: Routing, 
         **scale,
     )
     deployment: Deployment = wrap(serve.ingress()(GatewayReplica))
-    return deployment.bind(routing.model, str(settings.lake.resolve() / "bundles"), Limits.of(settings))
+    return deployment.bind(routing.model, settings=settings, spec=replace(spec, routing=None))
 
 
 def _next(model: str, live: Target, config: dict[str, Any] | None) -> Routing:
@@ -156,13 +167,12 @@ def _shape(settings: Settings, spec: ServeSpec) -> str:
     """Return a digest of everything that a replica cannot change while it answers: options, settings, our code."""
     digest = hashlib.sha256(settings.model_dump_json().encode())
     digest.update(repr(replace(spec, model="-", routing=None)).encode())
-    root = Path(twinscore.__file__).parent
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(Path(twinscore.__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _wait_ready(url: str, digest: str) -> None:
+def _wait_ready(url: str, digest: str, api_key: str | None, certificate: Path | None = None) -> None:
     """Wait until the proxy routes to the new version.
 
     Serve calls an application running before its proxies have heard of the route, and a proxy answers 404 to
@@ -172,7 +182,8 @@ def _wait_ready(url: str, digest: str) -> None:
 
     deadline = time.monotonic() + _READY_TIMEOUT_S
     seen = "no answer"
-    with httpx.Client(timeout=5.0, trust_env=False) as client:
+    headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+    with httpx.Client(headers=headers, timeout=5.0, trust_env=False, verify=_only(certificate)) as client:
         while time.monotonic() < deadline:
             try:
                 answer = client.get(f"{url}/version")
@@ -184,6 +195,16 @@ def _wait_ready(url: str, digest: str) -> None:
             time.sleep(_POLL_S)
     message = f"The endpoint {url} did not become ready within {_READY_TIMEOUT_S:.0f} s (last seen: {seen})."
     raise ModelNotReady(message, url=url, seen=seen)
+
+
+def _only(certificate: Path | None) -> ssl.SSLContext | bool:
+    """Return what trusts the edge's own certificate alone, whatever name it is for: it is asked by its address."""
+    if certificate is None:
+        return True
+    context = ssl.create_default_context(cafile=str(certificate))
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.check_hostname = False
+    return context
 
 
 def _last_line(error: BaseException) -> str:

@@ -12,14 +12,16 @@ Every listener hands it a whole `Call` and sends what it returns, once the audit
 from __future__ import annotations
 
 import asyncio
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from twinscore.access.grant import verb_of
 from twinscore.contract.document import dumps_contract
-from twinscore.errors import ModelNotReady, RequestError
+from twinscore.errors import AccessDenied, AuditUnavailable, ModelNotReady, RequestError
 from twinscore.online.answer import (
     Answer,
     Refusal,
@@ -30,14 +32,19 @@ from twinscore.online.answer import (
     internal_refusal,
     refusal_of,
 )
-from twinscore.online.asked import Asked, Outcome, RowsRefusedError
+from twinscore.online.asked import RowsRefusedError
+from twinscore.online.explain import EXPLAIN_HEADER, Explainer
 from twinscore.online.openapi import describe
 from twinscore.online.page import docs_page
 from twinscore.online.request import Limits
+from twinscore.online.spec import ExplainPolicy
+from twinscore.online.trail import Trail
 from twinscore.online.wire.native import Native
 
 if TYPE_CHECKING:
+    from twinscore.access.gate import Access
     from twinscore.online.arms import Arms, Part
+    from twinscore.online.asked import Asked, Outcome
     from twinscore.online.call import Call
     from twinscore.online.endpoint import Endpoint
     from twinscore.online.wire.format import WireFormat
@@ -76,13 +83,30 @@ class Gateway:
         model: the name that the paths start with.
         endpoint: the version to answer with; may come later, and be replaced at any time, by `swap`.
         limits: what one request may ask for.
+        partial: score good rows beside refused ones when the request does not say.
+        explain: which rows are explained when the request does not say.
     """
 
-    def __init__(self, model: str, endpoint: Endpoint | None = None, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        endpoint: Endpoint | None = None,
+        *,
+        limits: Limits | None = None,
+        partial: bool = False,
+        explain: ExplainPolicy | None = None,
+    ) -> None:
         self.model = model
         self._serving: tuple[Endpoint | None, Arms | None] = (endpoint, None)
         self.limits = limits or (endpoint.limits if endpoint is not None else Limits())
-        self._formats: dict[str, WireFormat] = {"/predict": Native()}
+        self.access: Access | None = None
+        """Who may ask; None lets everybody in."""
+        self._salt: bytes | None = None
+        self._why_not: Callable[[], str] = str
+        self._trails: dict[str, Trail] = {}
+        self._explain = explain or ExplainPolicy()
+        self._explainers: dict[str, Explainer] = {}
+        self._formats: dict[str, WireFormat] = {"/predict": Native(partial=partial)}
         self._pages: dict[str, Callable[[Endpoint, str], Answer]] = {
             "/health/ready": _ready,
             "/version": _version,
@@ -96,9 +120,23 @@ class Gateway:
         """The live version, or None until there is one."""
         return self._serving[0]
 
+    def prepare(self, endpoint: Endpoint) -> None:
+        """Make what a version's first caller would wait for: the explainer needs seconds to be compiled."""
+        self._explainer(endpoint)
+
     def swap(self, endpoint: Endpoint, arms: Arms | None = None) -> None:
         """Answer with another version and other arms from the next request on: one assignment, so never a mixture."""
         self._serving = (endpoint, arms)
+
+    def record_with(self, salt: bytes, why_not: Callable[[], str]) -> None:
+        """Make an audit record of every answer from now on.
+
+        Args:
+            salt: secret of the keyed hashes of sensitive columns.
+            why_not: says why no record can be written now, or nothing; requests are then refused before any score.
+        """
+        self._salt = salt
+        self._why_not = why_not
 
     def handle(self, call: Call) -> Reply | Awaitable[Reply]:
         """Answer a call; every outcome is an answer, none an exception. A large body comes back as an awaitable."""
@@ -119,51 +157,101 @@ class Gateway:
         return as_problem(refusal, call.request_id) if wire is None else wire.refuse(refusal, call)
 
     def _predict(self, wire: WireFormat, call: Call) -> Reply | Awaitable[Reply]:
+        asked: Asked | None = None
+        caller = ""
         try:
-            endpoint, arms = self._ready_to_answer()
+            endpoint, arms = self._ready()
+            caller = self._admit(call)
             asked = wire.read(call, endpoint)
             if arms is not None:
                 parts = arms.split(asked, call)
                 if parts is not None:
-                    return self._by_arms(wire, call, asked, arms, parts)
+                    return self._by_arms(wire, call, caller, asked, arms, parts)
             outcome = endpoint.score(asked)
-            reply = self._answered(wire, call, endpoint, asked, outcome)
+            if self._explain.when != "asked" or EXPLAIN_HEADER in call.headers:
+                self._explainer(endpoint).explain(call, asked, outcome)
+            answer = wire.write(call, endpoint, asked, outcome, "live")
+            record = None
+            if self._salt is not None:
+                record = self._trail(endpoint).answered(call, wire.name, caller, asked, outcome, answer.status)
             if arms is not None:
                 arms.mirror(asked, outcome, call)
-            return reply
+            return Reply(answer, record)
         except Exception as error:  # noqa: BLE001 - the promise is an answer to every request
-            return self._failed(wire, call, error)
+            return self._failed(wire, call, caller, asked, error)
 
-    async def _by_arms(self, wire: WireFormat, call: Call, asked: Asked, arms: Arms, parts: Sequence[Part]) -> Reply:
+    async def _by_arms(
+        self, wire: WireFormat, call: Call, caller: str, asked: Asked, arms: Arms, parts: Sequence[Part]
+    ) -> Reply:
+        """Answer a request of which a challenger has a part; its rows are not explained, that being another version."""
         try:
-            outcome = await arms.score(asked, parts)
-            reply = self._answered(wire, call, arms.view(outcome), asked, outcome)
+            outcome: Outcome = await arms.score(asked, parts)
+            answer = wire.write(call, arms.view(outcome), asked, outcome, outcome.arm)
+            record = None
+            if self._salt is not None:
+                more = arms.facts(outcome)
+                record = self._trail(arms.endpoint).answered(
+                    call, wire.name, caller, asked, outcome, answer.status, **more
+                )
             arms.mirror(asked, outcome, call)
-            return reply
+            return Reply(answer, record)
         except Exception as error:  # noqa: BLE001 - the promise is an answer to every request
-            return self._failed(wire, call, error)
+            return self._failed(wire, call, caller, asked, error)
 
     async def _in_thread(self, wire: WireFormat, call: Call) -> Reply:
         reply = await asyncio.to_thread(self._predict, wire, call)
         return reply if isinstance(reply, Reply) else await reply
 
-    def _answered(self, wire: WireFormat, call: Call, endpoint: Endpoint, asked: Asked, outcome: Outcome) -> Reply:
-        return Reply(wire.write(call, endpoint, asked, outcome, outcome.arm))
+    def _failed(self, wire: WireFormat, call: Call, caller: str, asked: Asked | None, error: Exception) -> Reply:
+        if isinstance(error, (RequestError, ModelNotReady, AuditUnavailable, AccessDenied)):
+            refusal = refusal_of(error)
+        elif isinstance(error, RowsRefusedError):
+            refusal = contract_refusal(error.faults, error.n_faults, error.n_rows)
+        else:
+            # Not reachable by any input we know of; the caller learns the id, the log the cause.
+            _log.error(
+                "predict_failed",
+                request_id=call.request_id,
+                model=self.model,
+                version=None if self.endpoint is None else self.endpoint.version,
+                trace="".join(traceback.format_exception(error)),  # plain: a pretty one prints local variables
+            )
+            refusal = internal_refusal()
+        return Reply(wire.refuse(refusal, call), self._refused(wire, call, caller, asked, refusal))
 
-    def _failed(self, wire: WireFormat, call: Call, error: Exception) -> Reply:
-        if isinstance(error, RequestError | ModelNotReady):
-            return Reply(wire.refuse(refusal_of(error), call))
-        if isinstance(error, RowsRefusedError):
-            return Reply(wire.refuse(contract_refusal(error.faults, error.n_faults, error.n_rows), call))
-        # Not reachable by any input we know of; the caller learns the id, the log the cause.
-        _log.error(
-            "predict_failed",
-            request_id=call.request_id,
-            model=self.model,
-            version=None if self.endpoint is None else self.endpoint.version,
-            trace="".join(traceback.format_exception(error)),  # plain: a pretty one prints local variables
-        )
-        return Reply(wire.refuse(internal_refusal(), call))
+    def _refused(
+        self, wire: WireFormat, call: Call, caller: str, asked: Asked | None, refusal: Refusal
+    ) -> bytes | None:
+        """Return the record of a refusal; none where nothing is recorded, or nothing can be."""
+        endpoint = self.endpoint
+        if self._salt is None or endpoint is None or refusal.code == "audit_unavailable":
+            return None
+        return self._trail(endpoint).refused(call, wire.name, caller, asked, refusal)
+
+    def _explainer(self, endpoint: Endpoint) -> Explainer:
+        explainer = self._explainers.get(endpoint.bundle.digest)
+        if explainer is None:
+            explainer = self._explainers[endpoint.bundle.digest] = Explainer(endpoint, self._explain)
+        return explainer
+
+    def _trail(self, endpoint: Endpoint) -> Trail:
+        trail = self._trails.get(endpoint.bundle.digest)
+        if trail is None:
+            assert self._salt is not None
+            trail = self._trails[endpoint.bundle.digest] = Trail(endpoint, self._salt)
+        return trail
+
+    def _admit(self, call: Call) -> str:
+        """Return the id of who asks.
+
+        Raises:
+            AccessDenied: who asks may not.
+        """
+        if self.access is None:
+            return ""
+        authorization, api_key = call.headers.get(b"authorization"), call.headers.get(b"x-api-key")
+        verb = verb_of(call.path)
+        return self.access.admit(authorization, api_key, model=self.model, verb=verb, now_s=time.time()).id
 
     def _page(self, call: Call) -> Answer:
         page = self._pages.get(call.path)
@@ -176,22 +264,33 @@ class Gateway:
         if page is None:
             return as_json({"status": "live", "model": self.model}, call.request_id)
         try:
-            return page(self._ready_endpoint(), call.request_id)
-        except ModelNotReady as error:
+            self._admit(call)
+            endpoint = self._ready_endpoint(answering=call.path == "/health/ready")
+            return page(endpoint, call.request_id)
+        except (ModelNotReady, AuditUnavailable, AccessDenied) as error:
             return as_problem(refusal_of(error), call.request_id)
         except Exception:  # noqa: BLE001 - the promise is an answer to every request
             _log.error("page_failed", request_id=call.request_id, model=self.model, trace=traceback.format_exc())
             return as_problem(internal_refusal(), call.request_id)
 
-    def _ready_endpoint(self) -> Endpoint:
-        return self._ready_to_answer()[0]
+    def _ready_endpoint(self, *, answering: bool = True) -> Endpoint:
+        """Return the live version; raises as `_ready`."""
+        return self._ready(answering=answering)[0]
 
-    def _ready_to_answer(self) -> tuple[Endpoint, Arms | None]:
-        """Return the live version and what is done beside it, as one swap put them there."""
+    def _ready(self, *, answering: bool = True) -> tuple[Endpoint, Arms | None]:
+        """Return the live version and what is done beside it, as one swap put them there.
+
+        Raises:
+            ModelNotReady: there is none yet.
+            AuditUnavailable: `answering`, and no answer could be recorded now.
+        """
         endpoint, arms = self._serving
         if endpoint is None:
             message = f"The model {self.model} is not loaded and verified yet; try again in a moment."
             raise ModelNotReady(message)
+        if answering and (why := self._why_not()):
+            message = f"Answers cannot be recorded now, so none are given: {why}"
+            raise AuditUnavailable(message)
         return endpoint, arms
 
 

@@ -93,6 +93,11 @@ class HttpListener:
         self.host = host
         self.port = started.result(_START_S)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still listens."""
+        return self._thread.is_alive()
+
     def drain(self, timeout_s: float) -> bool:
         """Stop accepting, answer what was begun, and return whether everything was answered in time."""
         assert self._loop is not None

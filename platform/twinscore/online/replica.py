@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from twinscore.errors import TwinscoreError
 from twinscore.online.app import GatewayApp
+from twinscore.online.front import Front
 from twinscore.online.gateway import Gateway
+from twinscore.online.listener import ListenerLimits
 from twinscore.online.request import Limits
-from twinscore.online.switch import Switch, load_endpoint
+from twinscore.online.spec import ServeSpec
+from twinscore.online.switch import Switch
 from twinscore.rollout.routing import Routing
+from twinscore.settings import Settings
 
-__all__ = ["GatewayReplica", "load_endpoint"]
+__all__ = ["GatewayReplica"]
 
 
 class GatewayReplica:
@@ -28,18 +32,32 @@ class GatewayReplica:
     Serve never routes a request to the replica.
 
     Args:
-        model: what the paths start with.
-        bundles: the content-addressed store.
-        limits: what one request may ask for.
+        model: what is served.
+        settings: of the stack.
+        spec: the deployment file.
     """
 
-    def __init__(self, model: str, bundles: str, limits: Limits) -> None:
-        self._gateway = Gateway(model, limits=limits)
-        self._switch = Switch(self._gateway, bundles=Path(bundles), limits=limits)
+    def __init__(self, model: str, *, settings: Settings, spec: ServeSpec) -> None:
+        from twinscore.wiring import listener_roster
 
-    def __serve_build_asgi_app__(self) -> GatewayApp:
-        """Return the application; Serve calls this once after the constructor."""
-        return GatewayApp(self._gateway, echo_request_id=False)
+        limits = Limits.of(settings)
+        self._model = model
+        self._gateway = Gateway(model, limits=limits, partial=spec.partial, explain=spec.explain)
+        self._switch = Switch(self._gateway, bundles=settings.lake.resolve() / "bundles", limits=limits)
+        self._shutdown_s = spec.shutdown_s
+        self._open = lambda: Front(
+            self._gateway,
+            settings,
+            listener_roster(settings),
+            replica=_replica_name(),
+            host=_own_address(settings),
+            audit=spec.audit,
+            limits=ListenerLimits(max_waiting=spec.max_ongoing_requests + spec.max_queued_requests),
+        )
+        self._front: Front | None = None
+        self._app = GatewayApp(
+            self._gateway, commit=self._commit if spec.audit.enabled else None, echo_request_id=False
+        )
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Put a routing into force; Serve calls this before the first request and whenever the routing changes.
@@ -53,17 +71,39 @@ class GatewayReplica:
         except TwinscoreError:
             if self._gateway.endpoint is None:
                 raise
+        if self._front is None:  # nobody is sent here before there is a version that answers
+            self._front = await asyncio.to_thread(self._open)
 
     def routing_state(self) -> dict[str, Any]:
         """Return the routing in force here, what was refused, and what became of challengers' and shadows' rows."""
-        return {"replica": _name(), "pid": os.getpid(), **self._switch.state()}
+        return {"replica": _replica_name(), "pid": os.getpid(), **self._switch.state()}
+
+    def __serve_build_asgi_app__(self) -> GatewayApp:
+        """Return the application for Serve's own ingress; Serve calls this once after the constructor."""
+        return self._app
 
     def check_health(self) -> None:
         """Score a reference row; Serve replaces the replica when this raises or hangs."""
         self._switch.check()
+        if self._front is not None and not self._front.listener.alive:
+            message = f"The listener of {self._model} has ended; the replica must be made anew."
+            raise RuntimeError(message)
+
+    def _commit(self, records: Sequence[bytes]) -> None:
+        assert self._front is not None
+        self._front.commit(records)
+
+    def __del__(self) -> None:
+        """Leave in order: Serve calls this once nothing comes through its own ingress any more."""
+        front = getattr(self, "_front", None)
+        if front is not None:
+            front.close(self._shutdown_s)
+        switch = getattr(self, "_switch", None)
+        if switch is not None:
+            switch.close()
 
 
-def _name() -> str:
+def _replica_name() -> str:
     """Return the name of this replica, or of this process outside of Serve."""
     from ray import serve
     from ray.serve.exceptions import RayServeException
@@ -72,3 +112,13 @@ def _name() -> str:
         return serve.get_replica_context().replica_id.unique_id
     except RayServeException:
         return f"process-{os.getpid()}"
+
+
+def _own_address(settings: Settings) -> str:
+    """Return the address by which edges reach this machine: loopback on one machine, else this node's own."""
+    if settings.ray_address is None:
+        return "127.0.0.1"
+    from ray import util
+
+    untyped: Any = util
+    return str(untyped.get_node_ip_address())

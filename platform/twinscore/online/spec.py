@@ -2,16 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
-from twinscore.errors import SettingsInvalid, near
+from twinscore.document import load_document, read_value
+from twinscore.errors import SettingsInvalid
 from twinscore.rollout.plan import RoutingPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ServeSpec", "load_serve_spec"]
+__all__ = ["AuditPolicy", "ExplainPolicy", "ServeSpec", "load_serve_spec"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPolicy:
+    """Whether answers are recorded, and what becomes of one that cannot be."""
+
+    enabled: bool = True
+    on_failure: Literal["refuse", "answer"] = "refuse"
+    """`refuse` answers 503 until the log can be written; `answer` gives the answer all the same, and counts it."""
+    reserve_mb: int = 64
+    """Disk space held back, so that requests under way can still be recorded when the disk is full."""
+    segment_age_s: float = 60.0
+    """Age at which a segment is closed, so that compaction sees it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainPolicy:
+    """Which rows are explained online; the header `x-explain` overrules it for one request."""
+
+    when: Literal["asked", "review", "always"] = "asked"
+    """`asked`: only by header; `review`: rows that a person should look at; `always`: every row."""
+    score_from: float | None = None
+    """With `review` or `always`: only rows with at least this score."""
+    top: int = 5
+    """Features shown, the largest contributions first."""
+    deadline_ms: float = 50.0
+    """Counted from the arrival of the request; what does not fit in is left out, and says so."""
+    max_rows: int = 100
+    """Requests with more rows are not explained; batch runs are."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.top <= 999:
+            _refuse("explain.top", "1 to 999 features", self.top)
+        if self.deadline_ms <= 0:
+            _refuse("explain.deadline_ms", "more than 0", self.deadline_ms)
+        if self.max_rows < 1:
+            _refuse("explain.max_rows", "at least 1", self.max_rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +70,12 @@ class ServeSpec:
     """Requests that wait beyond that; more are answered 503 at once."""
     shutdown_s: float = 10.0
     """Seconds that a replica gets to finish its requests when it is replaced."""
+    audit: AuditPolicy = AuditPolicy()
+    """The audit log."""
+    explain: ExplainPolicy = ExplainPolicy()
+    """Explanations in answers."""
+    partial: bool = False
+    """Whether good rows are scored beside refused ones when the request does not say."""
     routing: RoutingPlan | None = None
     """Versions that are asked beside the live one; None leaves what is in force."""
 
@@ -58,38 +102,10 @@ def load_serve_spec(path: Path) -> ServeSpec:
     Raises:
         SettingsInvalid: the file cannot be read, or a key or value in it is wrong.
     """
-    import yaml
-
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        message = f"The serve spec {path} cannot be read: {error}"
-        raise SettingsInvalid(message, path=str(path)) from error
-    if not isinstance(document, dict):
-        message = f"The serve spec {path} must be a mapping such as `model: loans@champion`."
-        raise SettingsInvalid(message, path=str(path))
-    known = {field.name for field in fields(ServeSpec)}
-    document = dict(document)
+    document = load_document(path)
     plan = document.pop("routing", None)
-    for key, value in document.items():
-        if key not in known:
-            message = f"The serve spec {path} has an unknown key {key!r}. {near(str(key), known)}"
-            raise SettingsInvalid(message, path=str(path), key=str(key))
-        if not isinstance(value, _KINDS.get(key, (int,))) or isinstance(value, bool):
-            message = f"The serve spec {path} has {key}: {value!r}, which is not of the right type."
-            raise SettingsInvalid(message, path=str(path), key=key)
-    if "model" not in document:
-        message = f"The serve spec {path} names no model; add `model: NAME@ALIAS`."
-        raise SettingsInvalid(message, path=str(path), key="model")
-    return ServeSpec(**document, routing=None if plan is None else RoutingPlan.from_document(plan))
-
-
-_KINDS: dict[str, tuple[type, ...]] = {
-    "model": (str,),
-    "cpus": (int, float),
-    "shutdown_s": (int, float),
-    "max_replicas": (int, type(None)),
-}
+    spec = read_value(ServeSpec, document, source=f"The serve spec {path}")
+    return spec if plan is None else replace(spec, routing=RoutingPlan.from_document(plan))
 
 
 def _refuse(name: str, expected: str, got: object) -> None:

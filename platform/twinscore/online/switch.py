@@ -168,6 +168,8 @@ class Switch:
                 folder, target.digest, model=self._gateway.model, version=target.version, limits=self._limits
             )
             found = _Loaded(endpoint, endpoint.decode([endpoint.example()])[0])
+            endpoint.score(Asked(found.probe))  # the first score of a process costs more than the thousandth
+            self._gateway.prepare(endpoint)
             self._loaded[target.digest] = found
         return found
 

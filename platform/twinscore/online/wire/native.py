@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 __all__ = ["Native", "example_answer"]
 
 PARTIAL_HEADER = b"x-partial"
+"""`true` scores good rows beside refused ones, else one bad row refuses all; absent means the deployment's choice."""
 
 
 class Native:
     """`POST /<model>/predict`."""
 
     name = "predict"
+
+    def __init__(self, *, partial: bool = False) -> None:
+        self._partial = partial
 
     def read(self, call: Call, endpoint: Endpoint) -> Asked:
         """Return the rows of a body, decoded by the contract; raises as `read_rows`."""
@@ -34,7 +38,7 @@ class Native:
             has_instances_column=endpoint.has_instances_column,
         )
         rows, faults = endpoint.decode(instances, at=at)
-        return Asked(rows, faults, at, partial=call.headers.get(PARTIAL_HEADER) == b"true")
+        return Asked(rows, faults, at, partial=self._wants_partial(call))
 
     def write(self, call: Call, endpoint: Endpoint, asked: Asked, outcome: Outcome, arm: str) -> Answer:
         """Return one prediction per row, in the order sent."""
@@ -42,6 +46,10 @@ class Native:
         predictions = endpoint.predictions(outcome)
         body = Predictions(call.request_id, endpoint.model, endpoint.version, arm, predictions)
         return as_json(body, call.request_id)
+
+    def _wants_partial(self, call: Call) -> bool:
+        said = call.headers.get(PARTIAL_HEADER)
+        return self._partial if said is None else said == b"true"
 
     def refuse(self, refusal: Refusal, call: Call) -> Answer:
         """Return a problem document (RFC 9457)."""

@@ -1,0 +1,179 @@
+"""What a replica opens to the world: its audit stream, its listener and its entry in the roster; knows no Ray.
+
+The order matters both ways. Opening: the log, the listener, then the roster, so that nobody is sent to a port that
+does not answer. Closing: the roster says draining, edges go elsewhere, what was begun is answered, then the log ends.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from twinscore.access.gate import Access, require_access
+from twinscore.audit.head import load_secret
+from twinscore.audit.operate import audit_key, audit_salt
+from twinscore.audit.places import STREAMS, model_folder
+from twinscore.audit.writer import SegmentWriter
+from twinscore.errors import AuditUnavailable, StoreError
+from twinscore.online.listener import HttpListener, ListenerLimits
+from twinscore.online.spec import AuditPolicy
+from twinscore.ports.listener_roster import RENEW_S, Listener
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twinscore.online.gateway import Gateway
+    from twinscore.ports.listener_roster import ListenerRoster
+    from twinscore.settings import Settings
+
+__all__ = ["Front", "open_stream"]
+
+_MOST_STREAMS = 256
+_EDGES_NOTICE_S = 1.0
+"""Time for edges to read that a listener is draining."""
+_log = structlog.get_logger("twinscore.online")
+
+
+class Front:
+    """One replica's way in; opened by its constructor.
+
+    Args:
+        gateway: answers; is given access, salt and the log's state.
+        settings: home and lake.
+        roster: where edges look for listeners.
+        replica: a name of this replica's own.
+        host: address that edges reach this machine by.
+        audit: whether and how answers are recorded.
+        limits: of the listener.
+
+    Raises:
+        AuditUnavailable: the log cannot be opened.
+        SettingsInvalid: the address is not a loopback one, and no key or issuer guards it.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        settings: Settings,
+        roster: ListenerRoster,
+        *,
+        replica: str,
+        host: str = "127.0.0.1",
+        audit: AuditPolicy | None = None,
+        limits: ListenerLimits | None = None,
+    ) -> None:
+        self._audit = audit or AuditPolicy()
+        self._gateway = gateway
+        self._roster = roster
+        self._replica = replica
+        self.unrecorded = 0
+        """Answers that were given without a record, where the policy allows it."""
+        gateway.access = Access.load(settings.home)
+        require_access(settings.home, host)
+        self.writer: SegmentWriter | None = None
+        if self._audit.enabled:
+            self.writer = open_stream(settings, gateway.model, self._audit)
+            gateway.record_with(load_secret(audit_salt(settings.home)), self._why_not)
+        self.listener = HttpListener(
+            gateway,
+            host=host,
+            commit=None if self.writer is None else self.commit,
+            served_by=replica,
+            limits=limits,
+        )
+        self._state: str = "ready"
+        self._closing = threading.Event()
+        self._announce()
+        self._thread = threading.Thread(target=self._tend, name="front", daemon=True)
+        self._thread.start()
+
+    def commit(self, payloads: Sequence[bytes]) -> None:
+        """Make records durable; the only way to the log for every listener of this replica.
+
+        Raises:
+            AuditUnavailable: they are not durable, and the policy is to refuse.
+        """
+        assert self.writer is not None
+        try:
+            self.writer.commit(payloads)
+        except AuditUnavailable:
+            if self._audit.on_failure == "refuse":
+                raise
+            self.unrecorded += len(payloads)
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Leave the roster, answer what was begun, and end listener and log."""
+        if self._closing.is_set():
+            return
+        self._state = "draining"
+        self._announce()
+        time.sleep(_EDGES_NOTICE_S)
+        self.listener.drain(timeout_s)
+        self._closing.set()
+        self._thread.join(RENEW_S * 2)
+        with suppress(StoreError):
+            self._roster.withdraw(self._gateway.model, self._replica)
+        self.listener.close()
+        if self.writer is not None:
+            self.writer.close()
+
+    def _why_not(self) -> str:
+        """Return why no request may be taken now, or nothing."""
+        assert self.writer is not None
+        return "" if self.writer.ready or self._audit.on_failure == "answer" else self.writer.reason
+
+    def _tend(self) -> None:
+        """Renew the entry and look after the log, once a second."""
+        while not self._closing.wait(RENEW_S):
+            self._announce()
+            if self.writer is not None:
+                self.writer.recover()
+
+    def _announce(self) -> None:
+        listener = Listener(
+            self._gateway.model,
+            self._replica,
+            self.listener.host,
+            self.listener.port,
+            self.listener.limits.max_waiting,
+            "draining" if self._state == "draining" else "ready",
+            datetime.now(UTC),
+        )
+        try:
+            self._roster.announce(listener)
+        except StoreError as error:
+            _log.warning("roster_not_written", model=self._gateway.model, error=error.message)
+
+
+def open_stream(settings: Settings, model: str, policy: AuditPolicy) -> SegmentWriter:
+    """Return a writer of the first stream of this machine that nobody holds.
+
+    Streams are taken up again by later replicas, so a killed one leaves nothing that is not sealed soon.
+
+    Raises:
+        AuditUnavailable: none can be opened.
+    """
+    folder = model_folder(settings.lake, model) / STREAMS
+    key = load_secret(audit_key(settings.home))
+    machine = "".join([sign if sign.isalnum() or sign in "-." else "-" for sign in socket.gethostname()]) or "machine"
+    for number in range(_MOST_STREAMS):
+        try:
+            return SegmentWriter(
+                folder,
+                stream=f"{machine}-{number}",
+                key=key,
+                reserve_bytes=policy.reserve_mb * 1024 * 1024,
+                segment_age_s=policy.segment_age_s,
+            )
+        except AuditUnavailable as error:
+            if not isinstance(error.__cause__, BlockingIOError):
+                raise
+    message = f"All {_MOST_STREAMS} audit streams of {model} on {machine} are held; process {os.getpid()} found none."
+    raise AuditUnavailable(message, stream=machine)

@@ -1,0 +1,161 @@
+"""What the audit log is told of an answered request: outcomes to records; writes nothing.
+
+One trail belongs to one endpoint, because the order of cells and what the contract marks as sensitive are its own.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from twinscore.audit.masking import Masker
+from twinscore.audit.record import AuditRecord, Role, encode_record, pack_table
+from twinscore.scoring.table import SCORE_SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twinscore.contract.verdict import Fault
+    from twinscore.online.answer import Prediction, Refusal
+    from twinscore.online.asked import Asked, Outcome
+    from twinscore.online.call import Call
+    from twinscore.online.endpoint import Endpoint
+
+__all__ = ["Trail"]
+
+_MOST_FAULTS = 20
+"""Faults kept of one request; the answer listed more."""
+
+
+class Trail:
+    """Makes the records of one endpoint's answers.
+
+    Args:
+        endpoint: the version.
+        salt: secret of the keyed hashes of sensitive columns.
+        role: what the version is to its callers.
+    """
+
+    def __init__(self, endpoint: Endpoint, salt: bytes, role: Role = "live") -> None:
+        contract = endpoint.bundle.contract
+        self._endpoint = endpoint
+        self._role: Role = role
+        self._masker = Masker(contract, salt)
+        self._row: Callable[[list[Any]], list[Any]] = _as_it_is if self._masker.idle else self._masker.row
+        self._key = tuple(contract.key)
+        self._facts: dict[str, Any] = {
+            "model": endpoint.model,
+            "version": endpoint.version,
+            "bundle_digest": endpoint.bundle.digest,
+            "contract_digest": endpoint.bundle.contract_digest,
+        }
+
+    def answered(
+        self, call: Call, operation: str, caller: str, asked: Asked, outcome: Outcome, status: int, **more: Any
+    ) -> bytes:
+        """Return the record of rows that were scored.
+
+        Args:
+            more: further fields of the record, such as `arm`, `assigned`, `reason`, `source`.
+        """
+        if outcome.table is not None:
+            return self._record(call, operation, caller, status, table=self._table(outcome), **more)
+        return self._record(
+            call,
+            operation,
+            caller,
+            status,
+            entity=self._entity(asked),
+            rows=[self._row(list(row.values())) for row in asked.rows],
+            outputs=[_outputs(prediction) for prediction in outcome.predictions or ()],
+            faults=_faults(outcome.faults, asked.at),
+            **more,
+        )
+
+    def refused(self, call: Call, operation: str, caller: str, asked: Asked | None, refusal: Refusal) -> bytes:
+        """Return the record of a request that got no scores; `asked` is None when its body could not be read."""
+        rows = [] if asked is None or asked.table is not None else [self._row(list(row.values())) for row in asked.rows]
+        return self._record(
+            call,
+            operation,
+            caller,
+            refusal.status,
+            code=refusal.code,
+            rows=rows,
+            outputs=[None] * len(rows),
+            faults=_faults(refusal.faults, "" if asked is None else asked.at),
+        )
+
+    def _record(self, call: Call, operation: str, caller: str, status: int, **fields: Any) -> bytes:
+        now_ns = time.monotonic_ns()
+        took_us = (now_ns - call.received_ns) // 1000
+        return encode_record(
+            AuditRecord(
+                call.request_id,
+                fields.pop("role", self._role),
+                time.time_ns() // 1000 - took_us,
+                call.received_ns,
+                took_us,
+                status,
+                caller=caller,
+                path=operation,
+                **{"arm": "live", "assigned": "live", **self._facts, **fields},
+            )
+        )
+
+    def _entity(self, asked: Asked) -> str:
+        if len(asked.rows) != 1:
+            return ""
+        row = asked.rows[0]
+        text = str(row[self._key[0]]) if len(self._key) == 1 else "|".join([str(row[name]) for name in self._key])
+        return self._masker.entity(text)
+
+    def _table(self, outcome: Outcome) -> bytes:
+        """Return the rows of an outcome beside their outputs; a refused row has null ones."""
+        table, scored = outcome.table, outcome.scored
+        assert table is not None
+        assert scored is not None
+        assert outcome.accepted is not None
+        if scored.num_rows != table.num_rows:
+            places = outcome.accepted.cumsum() - 1
+            scored = scored.take(pa.array(places, mask=~outcome.accepted))
+        return pack_table(self._masker.table(table), scored.select(SCORE_SCHEMA.names))
+
+
+def _as_it_is(cells: list[Any]) -> list[Any]:
+    return cells
+
+
+def _outputs(prediction: Prediction) -> list[Any] | None:
+    uncertainty = prediction.uncertainty
+    if uncertainty is None:
+        return None
+    return [
+        prediction.score,
+        prediction.decision,
+        uncertainty.lower,
+        uncertainty.upper,
+        uncertainty.prediction_set,
+        uncertainty.value,
+        prediction.review,
+        prediction.review_reason,
+        prediction.explanation,
+    ]
+
+
+def _faults(faults: Sequence[Fault], at: str) -> list[tuple[int | None, str, str | None]]:
+    return [(_place(fault.path, at), fault.rule, fault.column) for fault in faults[:_MOST_FAULTS]]
+
+
+def _place(path: str, at: str) -> int | None:
+    """Return the position of the row in which a fault stands, by its JSON pointer.
+
+    >>> _place("/instances/3/age", "/instances"), _place("/age", "")
+    (3, 0)
+    """
+    if not at:
+        return 0
+    text = path[len(at) + 1 :].partition("/")[0] if path.startswith(f"{at}/") else ""
+    return int(text) if text.isdigit() else None
