@@ -99,11 +99,17 @@ class Arms:
             return await self._live(asked)
         finally:
             for _, task in asking:
+                task.add_done_callback(_forget)
                 task.cancel()
 
     def view(self, outcome: Outcome) -> Endpoint:
         """Return the endpoint in whose name an outcome is written: the challenger's when it answered every row."""
         return self._views.get(outcome.arm, self.endpoint)
+
+    def explain_nothing(self, outcome: Outcome) -> None:
+        """Say that rows are not explained because another version than the explained one had a part."""
+        for prediction in outcome.predictions or ():
+            prediction.explanation_reason = "challenger"
 
     def facts(self, outcome: Outcome) -> dict[str, Any]:
         """Return what the audit record of an outcome says of who answered, where it was not the live version alone."""
@@ -197,6 +203,12 @@ class Arms:
 
 class _Refused(Exception):
     """A row was refused; the live version answers the whole request."""
+
+
+def _forget(task: asyncio.Task[list[Prediction]]) -> None:
+    """Take the error of an answer that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _some(asked: Asked, positions: Sequence[int]) -> Asked:

@@ -186,6 +186,8 @@ class Gateway:
         """Answer a request of which a challenger has a part; its rows are not explained, that being another version."""
         try:
             outcome: Outcome = await arms.score(asked, parts)
+            if self._explain.when != "asked" or EXPLAIN_HEADER in call.headers:
+                arms.explain_nothing(outcome)
             answer = wire.write(call, arms.view(outcome), asked, outcome, outcome.arm)
             record = None
             if self._salt is not None:

@@ -171,6 +171,8 @@ _PREDICTION = {
         "review_reason": _nullable("string"),
         "explanation": {"type": "null"},
         "explanation_reason": _nullable("string"),
+        "arm": {"type": "string", "description": "Who answered the row; only where a challenger had a part"},
+        "version": {"type": "string", "description": "Its version; only where a challenger had a part"},
     },
 }
 _PREDICTIONS = {

@@ -65,6 +65,7 @@ class Switch:
         self._on_compared = on_compared
         self._ask_of = ask_of
         self._loaded: dict[str, _Loaded] = {}
+        self._live: _Loaded | None = None
         self._arms: Arms | None = None
         self._lock = threading.Lock()
         self.routing: Routing | None = None
@@ -94,10 +95,9 @@ class Switch:
 
     def check(self) -> None:
         """Score a reference row of the live version; raises what scoring raises."""
-        routing = self.routing
-        if routing is not None:
-            loaded = self._loaded[routing.live.digest]
-            loaded.endpoint.score(Asked(loaded.probe))
+        live = self._live
+        if live is not None:
+            live.endpoint.score(Asked(live.probe))
 
     def state(self) -> dict[str, Any]:
         """Return what is in force here, what was refused, and what became of challengers' and shadows' rows."""
@@ -124,8 +124,7 @@ class Switch:
         before = self._arms
         arms = self._make_arms(routing, live.endpoint)
         self._gateway.swap(live.endpoint, arms)
-        self._arms = arms
-        self.routing = routing
+        self._live, self._arms, self.routing = live, arms, routing
         kept = {routing.live.digest, *([routing.previous.digest] if routing.previous is not None else [])}
         self._loaded = {digest: loaded for digest, loaded in self._loaded.items() if digest in kept}
         going = set(before.mirrors if before is not None else ()) - set(arms.mirrors if arms is not None else ())
