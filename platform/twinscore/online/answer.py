@@ -131,7 +131,10 @@ class RowError(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct):
-    """The answer to one row; `row` counts from 0 in the order sent. A refused row has errors and no score."""
+    """The answer to one row; `row` counts from 0 in the order sent. A refused row has errors and no score.
+
+    `arm` and `version` are there in answers in which a challenger had a part, and left out of all others.
+    """
 
     row: int
     key: dict[str, Any]
@@ -143,6 +146,8 @@ class Prediction(msgspec.Struct):
     explanation: Any = None
     explanation_reason: str | None = "not_requested"
     errors: list[RowError] = []
+    arm: str | msgspec.UnsetType = msgspec.UNSET
+    version: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Predictions(msgspec.Struct, frozen=True):

@@ -67,6 +67,9 @@ class Outcome:
         accepted: which rows of `table` were accepted, (n_rows,).
         faults: critical faults of refused rows; only in a partial answer.
         no_explanation: why no row of `scored` is explained.
+        arm: which arm answered; `mixed` when rows went to different ones.
+        assigned: which arm the entities belong to; differs from `arm` where the live version stood in.
+        stood_in: why the live version stood in, such as `deadline`; None when it did not.
     """
 
     predictions: list[Prediction] | None
@@ -75,3 +78,6 @@ class Outcome:
     accepted: npt.NDArray[np.bool_] | None = None
     faults: Sequence[Fault] = ()
     no_explanation: str = NOT_REQUESTED
+    arm: str = "live"
+    assigned: str = "live"
+    stood_in: str | None = None

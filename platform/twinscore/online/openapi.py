@@ -190,6 +190,8 @@ _PREDICTION = {
         "explanation": {"type": "null"},
         "explanation_reason": _nullable("string"),
         "errors": {"type": "array", "items": _FAULT, "description": "Why a row was refused, in a partial answer"},
+        "arm": {"type": "string", "description": "Who answered the row; only where a challenger had a part"},
+        "version": {"type": "string", "description": "Its version; only where a challenger had a part"},
     },
 }
 _PREDICTIONS = {
