@@ -76,7 +76,7 @@ class Nursery:
     """Forks processes that serve or compact, and kills them; ends with everything it started."""
 
     def __init__(self, bundle: Path, digest: str, home: Path) -> None:
-        command = [sys.executable, "-c", NURSERY, str(bundle), digest, str(home)]
+        command = [sys.executable, "-X", "faulthandler", "-c", NURSERY, str(bundle), digest, str(home)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._alive: set[int] = set()
         self._ports: dict[int, int] = {}
@@ -121,7 +121,9 @@ class Nursery:
         """Read until a word comes, and remember every port that is told before; lines of several processes mix."""
         assert self._process.stdout is not None
         while True:
-            word, *numbers = self._process.stdout.readline().split()
+            line = self._process.stdout.readline()
+            assert line, f"the nursery ended with {self._process.wait(30)}"
+            word, *numbers = line.split()
             if word == "open":
                 self._ports[int(numbers[0])] = int(numbers[1])
             if word == wanted:

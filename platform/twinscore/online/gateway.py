@@ -5,6 +5,7 @@
     GET  /<model>/version                     which version, which digests, which scorer
     GET  /<model>/contract                    the contract as YAML
     GET  /<model>/openapi.json, /docs         the same for programs and for people
+    GET  /<model>/metrics                     what was counted, for Prometheus
 
 Every listener hands it a whole `Call` and sends what it returns, once the audit record is durable.
 """
@@ -33,6 +34,7 @@ from twinscore.online.answer import (
     refusal_of,
 )
 from twinscore.online.asked import RowsRefusedError
+from twinscore.online.metrics import CONTENT_TYPE, NOTHING, Metrics, Noted
 from twinscore.online.openapi import describe
 from twinscore.online.page import docs_page
 from twinscore.online.request import Limits
@@ -63,6 +65,7 @@ _PAGE_POLICY = (
 """The page talks to its own server and nothing else, whatever a contract may have smuggled into it."""
 
 _RETRY = ((b"retry-after", b"1"),)
+_PAGE = Noted("page")
 _log = structlog.get_logger("twinscore.online")
 
 
@@ -71,6 +74,8 @@ class Reply(NamedTuple):
 
     answer: Answer
     record: bytes | None = None
+    noted: Noted = NOTHING
+    """What it is counted under."""
 
 
 class Gateway:
@@ -91,6 +96,8 @@ class Gateway:
         self.limits = limits or (endpoint.limits if endpoint is not None else Limits())
         self.access: Access | None = None
         """Who may ask; None lets everybody in."""
+        self.metrics = Metrics()
+        """What was counted; each listener adds its own tally."""
         self._salt: bytes | None = None
         self._why_not: Callable[[], str] = str
         self._trails: dict[str, Trail] = {}
@@ -101,6 +108,7 @@ class Gateway:
             "/contract": _contract,
             "/openapi.json": _openapi,
             "/docs": _docs,
+            "/metrics": self._counted,
         }
 
     def record_with(self, salt: bytes, why_not: Callable[[], str]) -> None:
@@ -117,9 +125,9 @@ class Gateway:
         """Answer a call; every outcome is an answer, none an exception. A large body comes back as an awaitable."""
         wire = self._formats.get(call.path)
         if wire is None:
-            return Reply(self._page(call))
+            return Reply(self._page(call), None, _PAGE)
         if call.method != "POST":
-            return Reply(_wrong_method("POST", call))
+            return Reply(_wrong_method("POST", call), None, Noted(wire.name, "method_not_allowed"))
         if len(call.body) <= _INLINE_BODY_BYTES:
             return self._predict(wire, call)
         return asyncio.to_thread(self._predict, wire, call)
@@ -140,10 +148,11 @@ class Gateway:
             asked = wire.read(call, endpoint)
             outcome = endpoint.score(asked)
             answer = wire.write(call, endpoint, asked, outcome, "live")
+            noted = Noted(wire.name, "", "live", asked.n_rows)
             if self._salt is None:
-                return Reply(answer)
+                return Reply(answer, None, noted)
             record = self._trail(endpoint).answered(call, wire.name, caller, asked, outcome, answer.status)
-            return Reply(answer, record)
+            return Reply(answer, record, noted)
         except (RequestError, ModelNotReady, AuditUnavailable, AccessDenied) as error:
             refusal = refusal_of(error)
         except RowsRefusedError as broken:
@@ -158,7 +167,8 @@ class Gateway:
                 trace=traceback.format_exc(),  # plain: a pretty one prints local variables, and so the payload
             )
             refusal = internal_refusal()
-        return Reply(wire.refuse(refusal, call), self._refused(wire, call, caller, asked, refusal))
+        noted = Noted(wire.name, refusal.code)
+        return Reply(wire.refuse(refusal, call), self._refused(wire, call, caller, asked, refusal), noted)
 
     def _refused(
         self, wire: WireFormat, call: Call, caller: str, asked: Asked | None, refusal: Refusal
@@ -207,6 +217,10 @@ class Gateway:
         except Exception:  # noqa: BLE001 - the promise is an answer to every request
             _log.error("page_failed", request_id=call.request_id, model=self.model, trace=traceback.format_exc())
             return as_problem(internal_refusal(), call.request_id)
+
+    def _counted(self, endpoint: Endpoint, request_id: str) -> Answer:
+        del endpoint
+        return as_text(self.metrics.render(), CONTENT_TYPE, request_id)
 
     def _ready_endpoint(self, *, answering: bool = True) -> Endpoint:
         """Return the live version.
