@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from twinscore.batch import keys
 from twinscore.batch.checkpoint import KEYS
-from twinscore.batch.keys import key_hashes, key_rule, repeated_rows, save_hashes
+from twinscore.batch.keys import key_rule, repeated_rows, save_hashes
 from twinscore.batch.plan import Shard, plan_shards
 from twinscore.batch.snapshot import take_snapshot
+from twinscore.contract import row_key
+from twinscore.contract.row_key import key_hashes
 
 TEXT = st.one_of(st.none(), st.sampled_from(["", "a", "b", "ab", "ba", "ü", "a" * 40]))
 NUMBER = st.one_of(st.none(), st.integers(-3, 3))
@@ -83,7 +85,7 @@ def test_other_types_are_keys_too(tmp_path: Path, kind: str) -> None:
 
 def test_equal_hashes_are_not_equal_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When every hash collides, the true keys still decide."""
-    monkeypatch.setattr(keys, "hash_rows", lambda cells: np.zeros(cells[0].n_rows, np.uint64))
+    monkeypatch.setattr(row_key, "hash_rows", lambda cells: np.zeros(cells[0].n_rows, np.uint64))
     table = pa.table({"a": [1, 1, 2, 2, 3], "b": ["x", "y", "x", "x", "x"]})
 
     assert [2, 3] == found(tmp_path, table)

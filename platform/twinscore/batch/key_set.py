@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from twinscore.batch.keys import key_codes, key_hashes
+from twinscore.contract.row_key import key_codes, key_hashes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

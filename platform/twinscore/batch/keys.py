@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from twinscore.batch.checkpoint import KEYS, write_whole
 from twinscore.batch.parts import PartFile
 from twinscore.batch.reading import read_piece
-from twinscore.contract.cells import Cells
-from twinscore.contract.hashing import hash_rows
 from twinscore.contract.model import Expectation
+from twinscore.contract.row_key import key_codes, key_hashes
 from twinscore.errors import FileUnreadable
 
 if TYPE_CHECKING:
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from twinscore.batch.plan import Shard
     from twinscore.batch.recipe import Recipe
 
-__all__ = ["key_codes", "key_hashes", "key_rule", "repeated_rows", "save_hashes"]
+__all__ = ["key_rule", "repeated_rows", "save_hashes"]
 
 _SLICE = 1 << 22
 """Hashes in memory at a time: 32 MiB, and as much again while they are sorted."""
@@ -47,29 +45,6 @@ def key_rule(key: Sequence[str]) -> str:
     if len(key) == 1:
         return Expectation("expect_column_values_to_be_unique", {"column": key[0]}).id
     return Expectation("expect_compound_columns_to_be_unique", {"column_list": list(key)}).id
-
-
-def key_hashes(table: pa.Table) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """Return a hash per row over all columns, and which rows have no missing part: (n_rows,) each."""
-    cells = [Cells(column.combine_chunks()) for column in table.columns]
-    whole = np.ones(table.num_rows, bool)
-    for cell in cells:
-        if cell.missing is not None:
-            whole &= ~cell.missing
-    return hash_rows(cells), whole
-
-
-def key_codes(table: pa.Table) -> NDArray[np.int64]:
-    """Return a number per row that rows share when all their columns are equal: (n_rows,); no value may be missing."""
-    code = np.zeros(table.num_rows, np.int64)
-    if not len(code):
-        return code
-    for column in table.combine_chunks().columns:
-        # Adding zero makes -0.0 and 0.0 the one value that they are.
-        array = pc.add(column, 0.0) if pa.types.is_floating(column.type) else column
-        own = array.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-        _, code = np.unique(code * (own.max() + 1) + own, return_inverse=True)
-    return code
 
 
 def save_hashes(folder: Path, shard: int, hashes: NDArray[np.uint64]) -> PartFile:

@@ -18,12 +18,12 @@ import pyarrow.parquet as pq
 from twinscore.batch.find import find_inputs
 from twinscore.batch.footer import read_footer, read_footer_at
 from twinscore.batch.key_set import KeySet
-from twinscore.batch.keys import key_hashes
 from twinscore.batch.plan import whole_files
 from twinscore.batch.reading import read_piece
 from twinscore.batch.recipe import Recipe
 from twinscore.batch.snapshot import take_snapshot
 from twinscore.contract.conform import canonical_type
+from twinscore.contract.row_key import key_hashes
 from twinscore.contract.show import show_cells
 from twinscore.errors import InputError, SchemaMismatch, SettingsInvalid, near
 

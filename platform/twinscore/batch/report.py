@@ -35,6 +35,8 @@ class RunReport:
     already_committed: bool
     published: tuple[Published, ...] = ()
     """Where the spec wanted its rows besides, in its order."""
+    cache: Path | None = None
+    """The file that serving replicas answer from, when the spec wanted one."""
 
     @property
     def run_id(self) -> str:

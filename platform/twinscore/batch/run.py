@@ -8,6 +8,7 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twinscore.batch.cache_files import cache_committed
 from twinscore.batch.drive import Pool, ray_workers
 from twinscore.batch.fingerprint import FORMAT, Identity
 from twinscore.batch.intake import open_intake
@@ -104,7 +105,7 @@ def run_version(
     run_id = identity.run_id
     earlier = _earlier(target, run_id)
     if earlier is not None:
-        earlier = _published(earlier, sinks, reporter)
+        earlier = _cached(_published(earlier, sinks, reporter), settings, spec, reporter)
         reporter.finish(earlier.rows_in, earlier.rows_quarantined, 0.0, f"run {run_id} was committed before")
         return earlier
     versions = {name: installed(name) for name in _WRITERS}
@@ -171,6 +172,7 @@ def run_version(
             raise refused
         staging.commit(manifest)
     report = _published(RunReport(target, manifest, already_committed=False), sinks, reporter)
+    report = _cached(report, settings, spec, reporter)
     reporter.finish(report.rows_in, report.rows_quarantined, report.rows_per_s, f"run {run_id} at {target}")
     return report
 
@@ -180,6 +182,13 @@ def _published(report: RunReport, sinks: Sequence[tuple[str, PredictionSink]], r
         return report
     reporter.step("publish", report.rows_scored, ", ".join(where for where, _ in sinks))
     return replace(report, published=publish_all(CommittedRun(report.folder, report.manifest), sinks))
+
+
+def _cached(report: RunReport, settings: Settings, spec: ScoreSpec, reporter: Reporter) -> RunReport:
+    if not spec.cache or not report.rows_scored:
+        return report
+    reporter.step("cache", report.rows_scored)
+    return replace(report, cache=cache_committed(settings, report.folder, report.run_id))
 
 
 def _refuse_overlap(spec: ScoreSpec) -> None:

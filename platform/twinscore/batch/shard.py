@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from twinscore.batch.checkpoint import save_result
 from twinscore.batch.explained import chosen_rows, explained_rows, spread
-from twinscore.batch.keys import key_hashes, key_rule, save_hashes
+from twinscore.batch.keys import key_rule, save_hashes
 from twinscore.batch.parts import EXPLANATIONS, QUARANTINE, PartWriter, constant, prediction_schema
 from twinscore.batch.reading import BATCH_ROWS, read_piece
 from twinscore.batch.recipe import Recipe
@@ -26,6 +26,7 @@ from twinscore.batch.tally import Laps, Tally
 from twinscore.batch.verdicts import Refusals, run_rules
 from twinscore.contract.aggregate import aggregate
 from twinscore.contract.model import type_of
+from twinscore.contract.row_key import key_hashes
 from twinscore.errors import StoreConflict
 from twinscore.scoring.attribution import explanation_schema
 from twinscore.scoring.table import SCORE_SCHEMA, predict_margins, score_margins

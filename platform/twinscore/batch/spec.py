@@ -66,6 +66,8 @@ class ScoreSpec:
     """Which rows get their contributions."""
     publish: tuple[PublishSpec, ...] = ()
     """Tables that the committed run is copied into."""
+    cache: bool = False
+    """Whether the committed run becomes a file that serving replicas answer from."""
     labels: LabelsSpec | None = None
     """Outcomes to compare the scores with."""
     freshness: FreshnessSpec | None = None

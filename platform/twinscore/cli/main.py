@@ -32,6 +32,7 @@ _COMMANDS = (
     ("Both paths", "serve", "serving", "serve_command"),
     ("Both paths", "parity", "serving", "parity_command"),
     ("Access", "keys", "keys", "keys_app"),
+    ("After a run", "cache", "cache", "cache_app"),
     ("After a run", "quarantine", "quarantine", "quarantine_app"),
     ("After a run", "labels", "outcomes", "labels_command"),
     ("After a run", "freshness", "outcomes", "freshness_command"),

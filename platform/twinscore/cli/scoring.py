@@ -146,4 +146,6 @@ def _print_report(console: Console, report: RunReport) -> None:
     for table in report.published:
         before = ", where they were before" if table.already_there else ""
         console.print(f"  {table.rows:,} rows in {table.where}{before}", markup=False, highlight=False, soft_wrap=True)
+    if report.cache is not None:
+        console.print(f"  The cache: {report.cache}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"  {report.folder}", markup=False, highlight=False, soft_wrap=True)

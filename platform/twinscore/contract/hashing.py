@@ -2,11 +2,13 @@
 
 Numbers, times and truths are mixed by a bijection, so equal hashes mean equal values. Texts are
 hashed by the sum of one random word per (position, byte), as in Zobrist hashing: two different
-texts agree with a chance of 2**-64.
+texts agree with a chance of 2**-64. A single value has the same hash as it has in a column.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from operator import getitem
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from twinscore.contract.cells import Cells
 
-__all__ = ["Hashes", "hash_cells", "hash_rows"]
+__all__ = ["Hashes", "hash_cells", "hash_rows", "hash_text", "hash_word", "join_hashes"]
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -26,6 +28,12 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
 _MISSING = np.uint64(0x5851F42D4C957F2D)
+
+# The same for one value: Python's whole numbers are faster than numpy's scalars.
+_ALL = (1 << 64) - 1
+_ADDED, _TIMES, _TIMES_AGAIN = int(_GOLDEN), int(_FIRST), int(_SECOND)
+_PLACES = 64
+"""Bytes of a text whose random words are kept in a table."""
 
 
 def hash_cells(cells: Cells) -> Hashes:
@@ -52,6 +60,34 @@ def hash_rows(columns: Sequence[Cells]) -> Hashes:
     return combined
 
 
+def hash_word(word: int) -> int:
+    """Return the hash of one value from its 64 bits, which may be a negative whole number's."""
+    mixed = (word + _ADDED) & _ALL
+    mixed = (mixed ^ (mixed >> 30)) * _TIMES & _ALL
+    mixed = (mixed ^ (mixed >> 27)) * _TIMES_AGAIN & _ALL
+    return mixed ^ (mixed >> 31)
+
+
+def hash_text(text: bytes) -> int:
+    """Return the hash of one text in UTF-8."""
+    total = sum(map(getitem, _words(), text))
+    for place in range(_PLACES, len(text)):
+        total += hash_word(place << 8 | text[place])
+    return hash_word((total & _ALL) ^ hash_word(len(text)))
+
+
+def join_hashes(first: int, second: int) -> int:
+    """Return the hash of a row so far and one more column, as `hash_rows` has it."""
+    return hash_word(first * _TIMES_AGAIN + second)
+
+
+@cache
+def _words() -> list[list[int]]:
+    """Return the random word of each byte at each of the first places: 64 lists of 256."""
+    table: list[list[int]] = _mix(np.arange(_PLACES * 256, dtype=np.uint64)).reshape(_PLACES, 256).tolist()
+    return table
+
+
 def _mix(words: Hashes) -> Hashes:
     """Mix bits by splitmix64's finaliser, a bijection (Steele, Lea, Flood 2014)."""
     mixed = words + _GOLDEN
@@ -63,7 +99,7 @@ def _mix(words: Hashes) -> Hashes:
 def _hash_texts(array: pa.StringArray) -> Hashes:
     _, offset_buffer, data_buffer = array.buffers()
     if offset_buffer is None or data_buffer is None:
-        return _mix(np.zeros(len(array), dtype=np.uint64))
+        return _mix(_mix(np.zeros(len(array), dtype=np.uint64)))  # as of an empty text among others
     offsets = np.frombuffer(offset_buffer, dtype=np.int32, count=len(array) + 1, offset=4 * array.offset)
     first, last = int(offsets[0]), int(offsets[-1])
     characters = np.frombuffer(data_buffer, dtype=np.uint8, count=last - first, offset=first)

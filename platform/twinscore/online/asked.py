@@ -63,6 +63,7 @@ class Outcome:
         scored: outputs of the accepted rows, (n_accepted, SCORE_SCHEMA).
         accepted: which rows of `table` were accepted, (n_rows,).
         faults: critical faults of refused rows; only in a partial answer.
+        no_explanation: why no row of `scored` is explained.
     """
 
     predictions: list[Prediction] | None
@@ -70,3 +71,4 @@ class Outcome:
     scored: pa.Table | None = None
     accepted: npt.NDArray[np.bool_] | None = None
     faults: Sequence[Fault] = ()
+    no_explanation: str = "not_requested"

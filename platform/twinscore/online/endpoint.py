@@ -115,12 +115,16 @@ class Endpoint:
         places: dict[int, list[Fault]] = {}
         for fault in outcome.faults:
             places.setdefault(int(fault.path.rsplit("/", 2)[-2]), []).append(fault)
-        return [
+        found = [
             self._prediction(position, key, next(scored))
             if accepted
             else _refused(position, key, places.get(position, ()))
             for position, (key, accepted) in enumerate(zip(keys, outcome.accepted.tolist(), strict=True))
         ]
+        for prediction in found:
+            if prediction.score is not None:
+                prediction.explanation_reason = outcome.no_explanation
+        return found
 
     def _row_by_row(self, asked: Asked) -> Outcome:
         """Check and score each row by itself; with faults from decoding, only check the rest to list all faults."""

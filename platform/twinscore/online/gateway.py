@@ -34,10 +34,12 @@ from twinscore.online.answer import (
     refusal_of,
 )
 from twinscore.online.asked import RowsRefusedError
+from twinscore.online.explain import EXPLAIN_HEADER, Explainer
 from twinscore.online.metrics import CONTENT_TYPE, NOTHING, Metrics, Noted
 from twinscore.online.openapi import describe
 from twinscore.online.page import docs_page
 from twinscore.online.request import Limits
+from twinscore.online.spec import ExplainPolicy
 from twinscore.online.trail import Trail
 from twinscore.online.wire.native import Native
 
@@ -86,10 +88,17 @@ class Gateway:
         endpoint: the version to answer with; may be set later, and swapped at any time, through the attribute.
         limits: what one request may ask for.
         partial: score good rows beside refused ones when the request does not say.
+        explain: which rows are explained when the request does not say.
     """
 
     def __init__(
-        self, model: str, endpoint: Endpoint | None = None, *, limits: Limits | None = None, partial: bool = False
+        self,
+        model: str,
+        endpoint: Endpoint | None = None,
+        *,
+        limits: Limits | None = None,
+        partial: bool = False,
+        explain: ExplainPolicy | None = None,
     ) -> None:
         self.model = model
         self.endpoint = endpoint
@@ -101,6 +110,8 @@ class Gateway:
         self._salt: bytes | None = None
         self._why_not: Callable[[], str] = str
         self._trails: dict[str, Trail] = {}
+        self._explain = explain or ExplainPolicy()
+        self._explainers: dict[str, Explainer] = {}
         self._formats: dict[str, WireFormat] = {"/predict": Native(partial=partial)}
         self._pages: dict[str, Callable[[Endpoint, str], Answer]] = {
             "/health/ready": _ready,
@@ -110,6 +121,11 @@ class Gateway:
             "/docs": _docs,
             "/metrics": self._counted,
         }
+
+    def prepare(self) -> None:
+        """Make what the first caller would wait for: the explainer needs seconds to be compiled."""
+        if self.endpoint is not None:
+            self._explainer(self.endpoint)
 
     def record_with(self, salt: bytes, why_not: Callable[[], str]) -> None:
         """Make an audit record of every answer from now on.
@@ -147,6 +163,8 @@ class Gateway:
             caller = self._admit(call)
             asked = wire.read(call, endpoint)
             outcome = endpoint.score(asked)
+            if self._explain.when != "asked" or EXPLAIN_HEADER in call.headers:
+                self._explainer(endpoint).explain(call, asked, outcome)
             answer = wire.write(call, endpoint, asked, outcome, "live")
             noted = Noted(wire.name, "", "live", asked.n_rows)
             if self._salt is None:
@@ -178,6 +196,12 @@ class Gateway:
         if self._salt is None or endpoint is None or refusal.code == "audit_unavailable":
             return None
         return self._trail(endpoint).refused(call, wire.name, caller, asked, refusal)
+
+    def _explainer(self, endpoint: Endpoint) -> Explainer:
+        explainer = self._explainers.get(endpoint.bundle.digest)
+        if explainer is None:
+            explainer = self._explainers[endpoint.bundle.digest] = Explainer(endpoint, self._explain)
+        return explainer
 
     def _trail(self, endpoint: Endpoint) -> Trail:
         trail = self._trails.get(endpoint.bundle.digest)

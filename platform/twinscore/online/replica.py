@@ -50,7 +50,8 @@ class GatewayReplica:
         self._endpoint = load_endpoint(Path(folder), digest, model=model, version=version, limits=limits)
         self._probe = self._endpoint.decode([self._endpoint.example()])[0]
         self._endpoint.score(Asked(self._probe))  # the first score of a process costs more than the thousandth
-        gateway = Gateway(model, self._endpoint, limits=limits, partial=spec.partial)
+        gateway = Gateway(model, self._endpoint, limits=limits, partial=spec.partial, explain=spec.explain)
+        gateway.prepare()
         self._shutdown_s = spec.shutdown_s
         self._front = Front(
             gateway,

@@ -11,7 +11,7 @@ from twinscore.errors import SettingsInvalid
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["AuditPolicy", "ServeSpec", "load_serve_spec"]
+__all__ = ["AuditPolicy", "ExplainPolicy", "ServeSpec", "load_serve_spec"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,30 @@ class AuditPolicy:
     """Disk space held back, so that requests under way can still be recorded when the disk is full."""
     segment_age_s: float = 60.0
     """Age at which a segment is closed, so that compaction sees it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainPolicy:
+    """Which rows are explained online; the header `x-explain` overrules it for one request."""
+
+    when: Literal["asked", "review", "always"] = "asked"
+    """`asked`: only by header; `review`: rows that a person should look at; `always`: every row."""
+    score_from: float | None = None
+    """With `review` or `always`: only rows with at least this score."""
+    top: int = 5
+    """Features shown, the largest contributions first."""
+    deadline_ms: float = 50.0
+    """Counted from the arrival of the request; what does not fit in is left out, and says so."""
+    max_rows: int = 100
+    """Requests with more rows are not explained; batch runs are."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.top <= 999:
+            _refuse("explain.top", "1 to 999 features", self.top)
+        if self.deadline_ms <= 0:
+            _refuse("explain.deadline_ms", "more than 0", self.deadline_ms)
+        if self.max_rows < 1:
+            _refuse("explain.max_rows", "at least 1", self.max_rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +71,8 @@ class ServeSpec:
     """Seconds that a replica gets to finish its requests when it is replaced."""
     audit: AuditPolicy = AuditPolicy()
     """The audit log."""
+    explain: ExplainPolicy = ExplainPolicy()
+    """Explanations in answers."""
     partial: bool = False
     """Whether good rows are scored beside refused ones when the request does not say."""
 

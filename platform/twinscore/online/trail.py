@@ -60,7 +60,7 @@ class Trail:
         Args:
             more: further fields of the record, such as `arm`, `assigned`, `reason`, `source`.
         """
-        if outcome.predictions is None:
+        if outcome.table is not None:
             return self._record(call, operation, caller, status, table=self._table(outcome), **more)
         return self._record(
             call,
@@ -69,7 +69,7 @@ class Trail:
             status,
             entity=self._entity(asked),
             rows=[self._row(list(row.values())) for row in asked.rows],
-            outputs=[_outputs(prediction) for prediction in outcome.predictions],
+            outputs=[_outputs(prediction) for prediction in outcome.predictions or ()],
             faults=_faults(outcome.faults, asked.at),
             **more,
         )
