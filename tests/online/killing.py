@@ -15,13 +15,13 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Asking", "Ledger", "Nursery", "Sent"]
+__all__ = ["Asking", "Ledger", "Nursery", "Sent", "below"]
 
 NURSERY = """
 import os, signal, sys, threading, time
@@ -44,7 +44,9 @@ folder, digest, home = sys.argv[1:]
 settings = Settings(home=Path(home))
 endpoint = load_endpoint(Path(folder), digest, model="members", version="1", limits=Limits())
 endpoint.score(Asked(endpoint.decode([endpoint.example()])[0]))
-say = lambda text: os.write(1, (text + "\\n").encode())
+out = os.dup(1)
+os.dup2(2, 1)  # where libraries print
+say = lambda text: os.write(out, (text + "\\n").encode())
 
 def serve():
     policy = AuditPolicy(reserve_mb=1, segment_age_s=0.3)
@@ -77,7 +79,11 @@ class Nursery:
 
     def __init__(self, bundle: Path, digest: str, home: Path) -> None:
         command = [sys.executable, "-X", "faulthandler", "-c", NURSERY, str(bundle), digest, str(home)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # A pool of threads that the nursery has would be waited for in vain by its forks.
+        alone = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **alone}
+        )
         self._alive: set[int] = set()
         self._ports: dict[int, int] = {}
         self._hear("ready")
@@ -146,9 +152,10 @@ class Ledger:
     Args:
         rows: that requests are made of.
         dice: chooses what is sent.
+        prefix: of the ids, which another ledger of the same log does not have.
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]], dice: random.Random) -> None:
+    def __init__(self, rows: Sequence[Mapping[str, Any]], dice: random.Random, prefix: str = "q") -> None:
         self.sent: dict[str, Sent] = {}
         self.resent = 0
         """Requests that were sent more than once."""
@@ -156,6 +163,7 @@ class Ledger:
         """Requests whose connection broke."""
         self._rows = rows
         self._dice = dice
+        self._prefix = prefix
         self._again: deque[str] = deque()
         self._mutex = threading.Lock()
 
@@ -172,7 +180,7 @@ class Ledger:
                 row["age"] = -5
             several = self._dice.sample(self._rows, self._dice.choice([3, 20])) if chance > 0.95 else None
             body = json.dumps(row if several is None else {"instances": several}).encode()
-            request_id = f"q-{len(self.sent)}"
+            request_id = f"{self._prefix}-{len(self.sent)}"
             self.sent[request_id] = Sent(body)
             return request_id, body
 
@@ -196,11 +204,19 @@ class Ledger:
 
 @dataclass
 class Asking:
-    """A few clients that ask one listener until they are told to stop or it is gone."""
+    """A few clients that ask until they are told to stop, or until their connection breaks.
+
+    Args:
+        ledger: what they note in.
+        port: where they connect to, asked anew for each connection.
+        clients: how many.
+        stay: connect again when the connection breaks.
+    """
 
     ledger: Ledger
-    port: int
+    port: Callable[[], int]
     clients: int = 4
+    stay: bool = False
     answers: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -217,19 +233,41 @@ class Asking:
             thread.join()
 
     def _ask(self) -> None:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        while not self._stop.is_set():
+            connection = HTTPConnection("127.0.0.1", self.port(), timeout=20)
+            try:
+                self._ask_on(connection)
+            finally:
+                connection.close()
+            if not self.stay:
+                return
+
+    def _ask_on(self, connection: HTTPConnection) -> None:
+        while not self._stop.is_set():
+            request_id, body = self.ledger.next()
+            headers = {"content-type": "application/json", "x-request-id": request_id}
+            try:
+                connection.request("POST", "/members/predict", body, headers)
+                response = connection.getresponse()
+                said = response.read()
+            except (OSError, HTTPException):
+                self.ledger.broke(request_id)
+                return
+            self.ledger.told(request_id, response.status, said)
+            self.answers += 1
+            if response.will_close:
+                return
+
+
+def below(pid: int) -> Iterator[tuple[int, str]]:
+    """Yield pid and title of each process that descends from another."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return
+    for child in map(int, children):
         try:
-            while not self._stop.is_set():
-                request_id, body = self.ledger.next()
-                headers = {"content-type": "application/json", "x-request-id": request_id}
-                try:
-                    connection.request("POST", "/members/predict", body, headers)
-                    response = connection.getresponse()
-                    said = response.read()
-                except (OSError, HTTPException):
-                    self.ledger.broke(request_id)
-                    return
-                self.ledger.told(request_id, response.status, said)
-                self.answers += 1
-        finally:
-            connection.close()
+            yield child, Path(f"/proc/{child}/cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        yield from below(child)

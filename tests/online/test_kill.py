@@ -35,7 +35,8 @@ def live_and_die(nursery: Nursery, ledger: Ledger, dice: random.Random) -> None:
         time.sleep(dice.random() * 0.1)
         nursery.kill(pid)
         return
-    with Asking(ledger, nursery.port_of(pid)) as asking:
+    port = nursery.port_of(pid)
+    with Asking(ledger, lambda: port) as asking:
         until = time.monotonic() + 30
         while not asking.answers and time.monotonic() < until:
             time.sleep(0.001)
