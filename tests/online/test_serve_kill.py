@@ -35,8 +35,10 @@ from twinscore.wiring import listener_roster
 from .killing import Asking, Ledger, below
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
-CLIENTS = 2
+CLIENTS = 3
 """Of each way in."""
+MANY = 10
+"""Replicas that are killed one after the other."""
 REPLACED_S = 90.0
 """How long a replacement may take on a machine that does much else; what it took is printed."""
 
@@ -147,6 +149,17 @@ def test_a_replica_dies(stand: Stand) -> None:
 
     assert 0 == unanswered(ledgers["edge"])
     assert CLIENTS >= ledgers["listener"].failures
+
+
+@pytest.mark.chaos
+def test_many_replicas_die(stand: Stand) -> None:
+    """One after the other: by the edge not one request fails, and each replica is replaced."""
+    with stand.load("many") as ledgers:
+        took_s = [replace(stand) for _ in range(MANY)]
+    print(f"{MANY} replaced after {min(took_s):.1f} to {max(took_s):.1f} s")
+
+    assert 0 == unanswered(ledgers["edge"])
+    assert MANY * CLIENTS >= ledgers["listener"].failures
 
 
 def test_the_controller_dies(stand: Stand) -> None:
