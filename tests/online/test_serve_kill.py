@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,20 @@ from twinscore.wiring import listener_roster
 
 from .killing import Asking, Ledger, below
 
+SERVER = """
+import sys, threading
+import ray
+from twinscore.online.deploy import serve_model
+from twinscore.online.spec import AuditPolicy, ServeSpec
+from twinscore.settings import load_settings
+
+home, port, folder = sys.argv[1:]
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
+spec = ServeSpec(model="members", replicas=2, audit=AuditPolicy(reserve_mb=1))
+serve_model(load_settings(home=home, serve_port=int(port)), "members", spec=spec)
+print("ready", flush=True)
+threading.Event().wait()
+"""
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 CLIENTS = 3
 """Of each way in."""
@@ -50,18 +64,21 @@ class Stand:
     settings: Settings
     rows: list[dict[str, Any]]
     edge_port: int
+    driver: int
+    """The process that Ray was started from."""
 
     def replicas(self) -> set[str]:
         """Return the names of the replicas that listen now."""
         return {one.replica for one in listener_roster(self.settings).listeners() if one.state == "ready"}
 
     def listener_port(self) -> int:
-        """Return the port of one of them."""
-        return random.choice(listener_roster(self.settings).listeners()).port
+        """Return the port of one of them; while there is none, a port where nobody answers."""
+        found = listener_roster(self.settings).listeners()
+        return random.choice(found).port if found else 9
 
     def processes(self, title: str) -> list[int]:
         """Return the processes of this module's Ray with this title."""
-        return [pid for pid, found in below(os.getpid()) if found.startswith(title)]
+        return [pid for pid, found in below(self.driver) if found.startswith(title)]
 
     @contextmanager
     def load(self, name: str) -> Iterator[dict[str, Ledger]]:
@@ -95,22 +112,29 @@ def stand(serve_settings: Settings, members: Any) -> Iterator[Stand]:
     """Two replicas of `members` and an edge in front."""
     spec = ServeSpec(model="members", replicas=2, audit=AuditPolicy(reserve_mb=1))
     serve_model(serve_settings, "members", spec=spec)
+    with edge_of(serve_settings) as port:
+        made = Stand(serve_settings, members.rows, port, os.getpid())
+        wait_for(lambda: len(made.replicas()) == 2 and answers(port, members.rows[0]), REPLACED_S)
+        yield made
+    stop_model("members")
+
+
+@contextmanager
+def edge_of(settings: Settings) -> Iterator[int]:
+    """Keep an edge until the block ends, and give its port."""
     folder = tempfile.mkdtemp(prefix="ts-k-", dir="/tmp")  # a socket's path is short
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "twinscore.edge.keeper", "--ingress", f"127.0.0.1:{serve_settings.serve_port}"]
-    environment = {**os.environ, "TWINSCORE_HOME": str(serve_settings.home), "TWINSCORE_SERVE_PORT": str(port)}
+    command = [sys.executable, "-m", "twinscore.edge.keeper", "--ingress", f"127.0.0.1:{settings.serve_port}"]
+    environment = {**os.environ, "TWINSCORE_HOME": str(settings.home), "TWINSCORE_SERVE_PORT": str(port)}
     with subprocess.Popen([*command, "--folder", folder], env=environment) as keeper:
         try:
-            made = Stand(serve_settings, members.rows, port)
-            wait_for(lambda: len(made.replicas()) == 2 and answers(port, members.rows[0]), REPLACED_S)
-            yield made
+            yield port
         finally:
             keeper.terminate()
             keeper.wait(30)
             shutil.rmtree(folder, ignore_errors=True)
-    stop_model("members")
 
 
 def answers(port: int, row: dict[str, Any]) -> bool:
@@ -130,10 +154,15 @@ def wait_for(true: Callable[[], object], patience_s: float) -> float:
 
 
 def replace(stand: Stand) -> float:
-    """Kill one replica, and return how long it took until there are two again."""
+    """Kill one replica, and return how long it took until there is another beside the one that stayed."""
     before = stand.replicas()
     os.kill(random.choice(stand.processes("ray::ServeReplica:members:endpoint")), signal.SIGKILL)
-    return wait_for(lambda: len(stand.replicas()) == 2 and stand.replicas() != before, REPLACED_S)
+
+    def replaced() -> bool:
+        now = stand.replicas()
+        return len(now) == 2 and len(now - before) == 1
+
+    return wait_for(replaced, REPLACED_S)
 
 
 def unanswered(ledger: Ledger) -> int:
@@ -155,7 +184,10 @@ def test_a_replica_dies(stand: Stand) -> None:
 def test_many_replicas_die(stand: Stand) -> None:
     """One after the other: by the edge not one request fails, and each replica is replaced."""
     with stand.load("many") as ledgers:
-        took_s = [replace(stand) for _ in range(MANY)]
+        took_s = []
+        for _ in range(MANY):
+            took_s.append(replace(stand))
+            time.sleep(3)  # so that the edge has heard of the new one before the other may die
     print(f"{MANY} replaced after {min(took_s):.1f} to {max(took_s):.1f} s")
 
     assert 0 == unanswered(ledgers["edge"])
@@ -187,3 +219,37 @@ def test_a_replica_dies_while_the_registry_is_gone(stand: Stand) -> None:
     print(f"replaced after {took_s:.1f} s")
 
     assert 0 == unanswered(ledgers["edge"])
+
+
+@pytest.mark.chaos
+def test_the_control_store_dies(binary: Any, tmp_path: Path) -> None:
+    """Ray's GCS goes and does not come back: for half a minute nobody who asks for a score notices."""
+    from twinscore.wiring import model_store
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        settings = Settings(home=tmp_path, serve_port=probe.getsockname()[1])
+    tags = {"twinscore.bundle_digest": binary.bundle.digest}
+    model_store(settings).register("members", binary.bundle.folder, metrics={}, params={}, tags=tags)
+    model_store(settings).set_alias("members", "champion", "1")
+    folder = tempfile.mkdtemp(prefix="ts-g-", dir="/tmp")
+    command = [sys.executable, "-c", SERVER, str(tmp_path), str(settings.serve_port), folder]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        assert any(line == "ready\n" for line in server.stdout)
+        with edge_of(settings) as port:
+            made = Stand(settings, binary.rows, port, server.pid)
+            wait_for(lambda: len(made.replicas()) == 2 and answers(port, binary.rows[0]), REPLACED_S)
+            (store,) = [pid for pid, title in below(server.pid) if "gcs_server" in title.split("\0")[0]]
+            with made.load("control store") as ledgers:
+                os.kill(store, signal.SIGKILL)
+                time.sleep(30)
+    finally:
+        for pid in [*(pid for pid, _ in below(server.pid)), server.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        server.communicate()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    assert [0, 0, 0] == [unanswered(ledger) for ledger in ledgers.values()]
