@@ -7,6 +7,7 @@
     GET  /<model>/version                     which version, which digests, which scorer
     GET  /<model>/contract                    the contract as YAML
     GET  /<model>/openapi.json, /docs         the same for programs and for people
+    GET  /<model>/metrics                     what was counted, for Prometheus
 
 Every listener hands it a whole `Call` and sends what it returns, once the audit record is durable.
 """
@@ -28,12 +29,14 @@ from twinscore.online.answer import (
     Refusal,
     as_json,
     as_problem,
+    as_text,
     contract_refusal,
     internal_refusal,
     refusal_of,
 )
 from twinscore.online.asked import RowsRefusedError
 from twinscore.online.explain import EXPLAIN_HEADER, Explainer
+from twinscore.online.metrics import CONTENT_TYPE, NOTHING, Metrics, Noted
 from twinscore.online.pages import PAGES, wrong_method
 from twinscore.online.request import Limits
 from twinscore.online.spec import ExplainPolicy
@@ -57,6 +60,7 @@ _INLINE_BODY_BYTES = 32 * 1024
 """Bodies up to this size are answered on the event loop; larger ones in a thread, so that health answers meanwhile."""
 
 _RETRY = ((b"retry-after", b"1"),)
+_PAGE = Noted("page")
 _log = structlog.get_logger("twinscore.online")
 
 
@@ -65,6 +69,8 @@ class Reply(NamedTuple):
 
     answer: Answer
     record: bytes | None = None
+    noted: Noted = NOTHING
+    """What it is counted under."""
 
 
 class Gateway:
@@ -92,6 +98,8 @@ class Gateway:
         self.limits = limits or (endpoint.limits if endpoint is not None else Limits())
         self.access: Access | None = None
         """Who may ask; None lets everybody in."""
+        self.metrics = Metrics()
+        """What was counted; each listener adds its own tally."""
         self._salt: bytes | None = None
         self._why_not: Callable[[], str] = str
         self._trails: dict[str, Trail] = {}
@@ -102,7 +110,7 @@ class Gateway:
             "/invocations": Invocations(partial=partial),
             f"/v2/models/{model}/infer": InferenceV2(partial=partial),
         }
-        self._pages = dict(PAGES)
+        self._pages = {**PAGES, "/metrics": self._counted}
 
     @property
     def endpoint(self) -> Endpoint | None:
@@ -131,9 +139,9 @@ class Gateway:
         """Answer a call; every outcome is an answer, none an exception. A large body comes back as an awaitable."""
         wire = self._wire(call)
         if wire is None:
-            return Reply(self._page(call))
+            return Reply(self._page(call), None, _PAGE)
         if call.method != "POST":
-            return Reply(wrong_method("POST", call))
+            return Reply(wrong_method("POST", call), None, Noted(wire.name, "method_not_allowed"))
         if len(call.body) <= _INLINE_BODY_BYTES:
             return self._predict(wire, call)
         return self._in_thread(wire, call)
@@ -171,7 +179,7 @@ class Gateway:
                 record = self._trail(endpoint).answered(call, wire.name, caller, asked, outcome, answer.status)
             if arms is not None:
                 arms.mirror(asked, outcome, call)
-            return Reply(answer, record)
+            return Reply(answer, record, Noted(wire.name, "", "live", asked.n_rows))
         except Exception as error:  # noqa: BLE001 - the promise is an answer to every request
             return self._failed(wire, call, caller, asked, error)
 
@@ -191,7 +199,7 @@ class Gateway:
                     call, wire.name, caller, asked, outcome, answer.status, **more
                 )
             arms.mirror(asked, outcome, call)
-            return Reply(answer, record)
+            return Reply(answer, record, Noted(wire.name, "", outcome.arm, asked.n_rows))
         except Exception as error:  # noqa: BLE001 - the promise is an answer to every request
             return self._failed(wire, call, caller, asked, error)
 
@@ -214,7 +222,8 @@ class Gateway:
                 trace="".join(traceback.format_exception(error)),  # plain: a pretty one prints local variables
             )
             refusal = internal_refusal()
-        return Reply(wire.refuse(refusal, call), self._refused(wire, call, caller, asked, refusal))
+        noted = Noted(wire.name, refusal.code)
+        return Reply(wire.refuse(refusal, call), self._refused(wire, call, caller, asked, refusal), noted)
 
     def _refused(
         self, wire: WireFormat, call: Call, caller: str, asked: Asked | None, refusal: Refusal
@@ -271,6 +280,10 @@ class Gateway:
         except Exception:  # noqa: BLE001 - the promise is an answer to every request
             _log.error("page_failed", request_id=call.request_id, model=self.model, trace=traceback.format_exc())
             return as_problem(internal_refusal(), call.request_id)
+
+    def _counted(self, endpoint: Endpoint, request_id: str) -> Answer:
+        del endpoint
+        return as_text(self.metrics.render(), CONTENT_TYPE, request_id)
 
     def _v2_page(self, call: Call) -> Answer:
         try:

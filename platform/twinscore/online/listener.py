@@ -20,11 +20,14 @@ import uvloop
 from twinscore.online.answer import Refusal, as_problem
 from twinscore.online.connection import HttpConnection, split_target
 from twinscore.online.gateway import Reply
+from twinscore.online.metrics import NOTHING
 from twinscore.online.reply_gate import ReplyGate
 
 if TYPE_CHECKING:
+    from twinscore.online.answer import Answer
     from twinscore.online.call import Call
     from twinscore.online.gateway import Gateway
+    from twinscore.online.metrics import Noted
     from twinscore.online.reply_gate import Commit
 
 __all__ = ["HttpListener", "ListenerLimits"]
@@ -79,6 +82,9 @@ class HttpListener:
         self.waiting = 0
         """Calls that are not answered yet."""
         self.fixed_headers = b""
+        self.tally = gateway.metrics.tally()
+        self.loop_lag_s = 0.0
+        """How much later than asked for the loop came to the last sweep."""
         self._commit = commit
         self._gate: ReplyGate | None = None
         self._served_by = f"x-served-by: {served_by}\r\n".encode() if served_by else b""
@@ -143,10 +149,10 @@ class HttpListener:
     def dispatch(self, connection: HttpConnection, call: Call, keep: bool) -> None:
         """Answer a call now, or once its record is durable, or once its thread is done."""
         keep = keep and not self._draining
-        head = call.method == "HEAD"
         if self.waiting >= self.limits.max_waiting:
             refusal = Refusal("overloaded", "Too many requests wait; try again in a moment.", extra=_RETRY)
-            connection.answer(as_problem(refusal, call.request_id), keep=keep, head=head)
+            noted = NOTHING._replace(code=refusal.code)
+            self._answer(connection, call, as_problem(refusal, call.request_id), noted, keep)
             return
         reply = self.gateway.handle(call)
         if isinstance(reply, Reply):
@@ -164,19 +170,30 @@ class HttpListener:
         self._release(connection, call, done.result(), keep)
 
     def _release(self, connection: HttpConnection, call: Call, reply: Reply, keep: bool) -> None:
-        answer, record = reply
-        head = call.method == "HEAD"
+        answer, record, noted = reply
         if record is None or self._gate is None:
-            connection.answer(answer, keep=keep, head=head)
+            self._answer(connection, call, answer, noted, keep)
             return
         self.waiting += 1
+        held_ns = time.monotonic_ns()
 
         def durable(error: Exception | None) -> None:
             self.waiting -= 1
-            said = answer if error is None else self.gateway.unrecorded(call, error)
-            connection.answer(said, keep=keep, head=head)
+            if error is not None:
+                said = self.gateway.unrecorded(call, error)
+                self._answer(connection, call, said, noted.unrecorded(), keep)
+                return
+            sent = self._answer(connection, call, answer, noted, keep)
+            self.tally.recorded(answer.status, time.monotonic_ns() - held_ns, gone=not sent)
 
         self._gate.hold(record, durable)
+
+    def _answer(self, connection: HttpConnection, call: Call, answer: Answer, noted: Noted, keep: bool) -> bool:
+        """Send an answer and count it; False when the client had gone."""
+        sent = connection.answer(answer, keep=keep, head=call.method == "HEAD")
+        if sent:
+            self.tally.left(noted, answer.status, time.monotonic_ns() - call.received_ns)
+        return sent
 
     # The thread.
 
@@ -194,7 +211,7 @@ class HttpListener:
                 return
             if self._commit is not None:
                 self._gate = ReplyGate(self._commit, loop)
-            self._sweep()
+            self._sweep(time.monotonic())
             started.set_result(self._server.sockets[0].getsockname()[1])
             loop.run_forever()
             self._end(loop)
@@ -222,15 +239,16 @@ class HttpListener:
             if not connection.answering and connection.reading_since is None:
                 connection.close()
 
-    def _sweep(self) -> None:
+    def _sweep(self, due_s: float) -> None:
         """Once a second: the date header, requests that drip, connections that nobody uses."""
         assert self._loop is not None
         self.fixed_headers = b"date: %b\r\n%b" % (formatdate(usegmt=True).encode(), self._served_by)
         now = time.monotonic()
+        self.loop_lag_s = max(0.0, now - due_s)
         for connection in list(self._connections):
             if connection.reading_since is not None:
                 if now - connection.reading_since > self.limits.read_timeout_s:
                     connection.time_out()
             elif not connection.answering and now - connection.used_at > self.limits.idle_timeout_s:
                 connection.close()
-        self._loop.call_later(_SWEEP_S, self._sweep)
+        self._loop.call_later(_SWEEP_S, self._sweep, now + _SWEEP_S)
