@@ -16,6 +16,9 @@ from typing import Any
 import httpx
 import pytest
 
+from twinscore.audit.operate import replay_request
+from twinscore.audit.places import model_folder
+from twinscore.audit.reader import read_model
 from twinscore.errors import ModelNotReady, StoreConflict
 from twinscore.online.answer import Prediction
 from twinscore.online.asked import Asked
@@ -34,6 +37,7 @@ from twinscore.rollout.assign import arm_of, bucket_of, entity_id
 from twinscore.rollout.plan import ArmPlan, RoutingPlan
 from twinscore.rollout.routing import Challenger, Routing, Target
 from twinscore.settings import Settings
+from twinscore.wiring import bundle_store
 
 pytestmark = pytest.mark.cluster
 
@@ -142,6 +146,24 @@ def test_shares_over_http_and_an_entity_sticks(plain: Any, binary: Any, second: 
     assert abs(share - 0.2) <= 3.2905 * math.sqrt(0.2 * 0.8 / len(wanted))
 
 
+def test_each_arms_rows_are_in_the_log_and_replay(plain: Any, binary: Any) -> None:
+    """A divided request has a record for each arm, under its version, and its rows score to the same bits again."""
+    settings, url = plain
+    apply_plan(settings, "members", RoutingPlan(canary=ArmPlan(version="2", share=3_000), deadline_ms=5_000))
+    answer = post(url, {"instances": binary.rows[:60]}, **{"x-request-id": "divided"}).json()
+    by_arm = Counter(row["arm"] for row in answer["predictions"])
+    folder = model_folder(settings.lake, "members")
+    store = bundle_store(settings)
+    replayed = replay_request(folder, "divided", store.path)
+    records = [entry.record for entry in read_model(folder) if entry.record.request_id == "divided"]
+
+    assert {"live", "canary"} == set(by_arm)
+    assert by_arm == {record.arm: len(record.rows) for record in records}
+    assert {("live", "1", "live"), ("canary", "2", "canary")} == {(one.arm, one.version, one.role) for one in records}
+    assert list(range(60)) == sorted(place for record in records for place in record.places)
+    assert (60, ()) == (sum(one.rows for one in replayed), sum((one.differences for one in replayed), ()))
+
+
 def test_rows_that_live_refuses_are_refused_with_their_places(plain: Any, binary: Any) -> None:
     """With a canary for everybody, a broken row is a 422 that names its place in the whole request."""
     settings, url = plain
@@ -177,7 +199,7 @@ def test_a_canary_that_fails_is_stood_in_for(plain: Any, binary: Any) -> None:
             raise RuntimeError(message)
 
     class Sleeping(ChallengerReplica):
-        async def score(self, payload: Any) -> Scored:
+        async def score(self, payload: Any) -> Scored:  # type: ignore[override]
             import asyncio
 
             await asyncio.sleep(1e9)

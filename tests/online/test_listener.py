@@ -32,7 +32,7 @@ class Recorded(Gateway):
     def _predict(self, wire: Any, call: Call) -> Reply:
         reply = super()._predict(wire, call)
         assert isinstance(reply, Reply)
-        return Reply(reply.answer, call.request_id.encode())
+        return Reply(reply.answer, (call.request_id.encode(),))
 
 
 @pytest.fixture(scope="module")

@@ -276,7 +276,8 @@ def _pid_of(app: str) -> int:
     """Return the process of an application's one replica."""
     from ray import serve
 
-    details: Any = serve.context._get_global_client().get_serve_details()
+    client: Any = serve.context._get_global_client()
+    details = client.get_serve_details()
     (deployment,) = details["applications"][app]["deployments"].values()
     pid: int = deployment["replicas"][0]["pid"]
     return pid

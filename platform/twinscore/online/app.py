@@ -70,15 +70,15 @@ class GatewayApp:
             return call
         found = self.gateway.handle(call)
         reply = found if isinstance(found, Reply) else await found
-        answer, record, noted = reply
-        if record is None or self._commit is None:
+        answer, records, noted = reply
+        if not records or self._commit is None:
             self._tally.left(noted, answer.status, time.monotonic_ns() - call.received_ns)
             return answer
         if self._gate is None:  # belongs to the loop that the requests come on
             self._gate = ReplyGate(self._commit, asyncio.get_running_loop())
         held_ns = time.monotonic_ns()
         try:
-            await self._gate.durable(record)
+            await self._gate.durable(records)
             self._tally.recorded(answer.status, time.monotonic_ns() - held_ns, gone=False)
         except Exception as error:  # noqa: BLE001 - the promise is an answer to every request
             answer, noted = self.gateway.unrecorded(call, error), noted.unrecorded()

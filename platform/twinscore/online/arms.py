@@ -12,7 +12,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from twinscore.online.asked import Asked, Outcome, RowsRefusedError
+from twinscore.online.asked import Asked, Outcome, RowsRefusedError, Share
 from twinscore.online.caller import Caller, ChallengerFailedError
 from twinscore.online.endpoint import ROW_WISE_MAX
 from twinscore.rollout.assign import arm_of, bucket_of, entity_id
@@ -111,10 +111,10 @@ class Arms:
         for prediction in outcome.predictions or ():
             prediction.explanation_reason = "challenger"
 
-    def facts(self, outcome: Outcome) -> dict[str, Any]:
-        """Return what the audit record of an outcome says of who answered, where it was not the live version alone."""
-        found: dict[str, Any] = {"arm": outcome.arm, "assigned": outcome.assigned, "reason": outcome.stood_in or ""}
-        challenger = self._challengers.get(outcome.arm)
+    def facts(self, share: Share) -> dict[str, Any]:
+        """Return what an audit record says of who answered the rows of a share."""
+        found: dict[str, Any] = {"arm": share.arm, "assigned": share.assigned, "reason": share.reason}
+        challenger = self._challengers.get(share.arm)
         if challenger is not None:
             role = "canary" if challenger.mode == "canary" else "challenger"
             found |= {"role": role, "version": challenger.version, "bundle_digest": challenger.digest}
@@ -144,36 +144,36 @@ class Arms:
         self, asked: Asked, parts: Sequence[Part], asking: Sequence[tuple[Part, asyncio.Task[list[Prediction]]]]
     ) -> Outcome:
         answers: list[Prediction | None] = [None] * asked.n_rows
-        arms: set[str] = set()
-        reasons: list[str] = []
+        shares: list[Share] = []
 
-        def place(found: Sequence[Prediction], positions: Sequence[int], arm: str, version: str) -> None:
-            arms.add(arm)
+        def place(found: Sequence[Prediction], share: Share, version: str) -> None:
+            shares.append(share)
+            positions, arm = share.positions, share.arm
             for position, prediction in zip(positions, found, strict=True):
                 prediction.row, prediction.arm, prediction.version = position, arm, version
                 answers[position] = prediction
 
-        async def place_live(positions: Sequence[int]) -> None:
-            place(await self._live_rows(asked, positions), positions, "live", self.endpoint.version)
+        async def place_live(positions: Sequence[int], assigned: str = "live", reason: str = "") -> None:
+            found = await self._live_rows(asked, positions)
+            place(found, Share(positions, "live", assigned, reason), self.endpoint.version)
 
         for part in parts:
             if part.challenger is None:
                 await place_live(part.positions)
         for part, task in asking:
             assert part.challenger is not None
+            arm = part.challenger.arm
             try:
-                place(await task, part.positions, part.challenger.arm, part.challenger.version)
+                place(await task, Share(part.positions, arm, arm), part.challenger.version)
             except ChallengerFailedError as failed:
-                await place_live(part.positions)  # raises when the live version refuses too: no failure of the arm
+                # Raises when the live version refuses too: then it was no failure of the arm.
+                await place_live(part.positions, arm, failed.reason)
                 if failed.reason == "refused":
-                    self.callers[part.challenger.arm].failed("refused", len(part.positions))
-                reasons.append(failed.reason)
-        assigned = {"live" if part.challenger is None else part.challenger.arm for part in parts}
+                    self.callers[arm].failed("refused", len(part.positions))
         return Outcome(
             [prediction for prediction in answers if prediction is not None],
-            arm=_one(arms),
-            assigned=_one(assigned),
-            stood_in=reasons[0] if reasons else None,
+            arm=_one({share.arm for share in shares}),
+            shares=shares,
         )
 
     async def _ask(self, challenger: Challenger, asked: Asked, positions: Sequence[int]) -> list[Prediction]:

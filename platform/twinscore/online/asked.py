@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from twinscore.contract.verdict import Fault
     from twinscore.online.answer import Prediction
 
-__all__ = ["NOT_REQUESTED", "Asked", "Outcome", "RowsRefusedError"]
+__all__ = ["NOT_REQUESTED", "Asked", "Outcome", "RowsRefusedError", "Share"]
 
 NOT_REQUESTED = "not_requested"
 """Why a row has no explanation when nobody asked for one."""
@@ -56,6 +56,17 @@ class Asked:
         return len(self.rows) if self.table is None else int(self.table.num_rows)
 
 
+class Share(NamedTuple):
+    """Rows of a request that one arm answered."""
+
+    positions: Sequence[int]
+    arm: str
+    assigned: str
+    """Who should have answered; another than `arm` when it failed."""
+    reason: str = ""
+    """Why the two differ."""
+
+
 @dataclass(slots=True)
 class Outcome:
     """What became of the rows of one request: predictions, or a scored table when there are many.
@@ -68,8 +79,7 @@ class Outcome:
         faults: critical faults of refused rows; only in a partial answer.
         no_explanation: why no row of `scored` is explained.
         arm: which arm answered; `mixed` when rows went to different ones.
-        assigned: which arm the entities belong to; differs from `arm` where the live version stood in.
-        stood_in: why the live version stood in, such as `deadline`; None when it did not.
+        shares: who answered which rows, where a challenger should have answered some.
     """
 
     predictions: list[Prediction] | None
@@ -79,5 +89,4 @@ class Outcome:
     faults: Sequence[Fault] = ()
     no_explanation: str = NOT_REQUESTED
     arm: str = "live"
-    assigned: str = "live"
-    stood_in: str | None = None
+    shares: Sequence[Share] = ()

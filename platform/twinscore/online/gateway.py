@@ -65,10 +65,10 @@ _log = structlog.get_logger("twinscore.online")
 
 
 class Reply(NamedTuple):
-    """An answer, and the audit record that must be durable before it leaves (None: nothing to record)."""
+    """An answer, and the audit records that must be durable before it leaves: one, or one for each arm."""
 
     answer: Answer
-    record: bytes | None = None
+    records: Sequence[bytes] = ()
     noted: Noted = NOTHING
     """What it is counted under."""
 
@@ -139,9 +139,9 @@ class Gateway:
         """Answer a call; every outcome is an answer, none an exception. A large body comes back as an awaitable."""
         wire = self._wire(call)
         if wire is None:
-            return Reply(self._page(call), None, _PAGE)
+            return Reply(self._page(call), (), _PAGE)
         if call.method != "POST":
-            return Reply(wrong_method("POST", call), None, Noted(wire.name, "method_not_allowed"))
+            return Reply(wrong_method("POST", call), (), Noted(wire.name, "method_not_allowed"))
         if len(call.body) <= _INLINE_BODY_BYTES:
             return self._predict(wire, call)
         return self._in_thread(wire, call)
@@ -174,12 +174,12 @@ class Gateway:
             if self._explain.when != "asked" or EXPLAIN_HEADER in call.headers:
                 self._explainer(endpoint).explain(call, asked, outcome)
             answer = wire.write(call, endpoint, asked, outcome, "live")
-            record = None
+            records: tuple[bytes, ...] = ()
             if self._salt is not None:
-                record = self._trail(endpoint).answered(call, wire.name, caller, asked, outcome, answer.status)
+                records = (self._trail(endpoint).answered(call, wire.name, caller, asked, outcome, answer.status),)
             if arms is not None:
                 arms.mirror(asked, outcome, call)
-            return Reply(answer, record, Noted(wire.name, "", "live", asked.n_rows))
+            return Reply(answer, records, Noted(wire.name, "", "live", asked.n_rows))
         except Exception as error:  # noqa: BLE001 - the promise is an answer to every request
             return self._failed(wire, call, caller, asked, error)
 
@@ -192,16 +192,25 @@ class Gateway:
             if self._explain.when != "asked" or EXPLAIN_HEADER in call.headers:
                 arms.explain_nothing(outcome)
             answer = wire.write(call, arms.view(outcome), asked, outcome, outcome.arm)
-            record = None
-            if self._salt is not None:
-                more = arms.facts(outcome)
-                record = self._trail(arms.endpoint).answered(
-                    call, wire.name, caller, asked, outcome, answer.status, **more
-                )
             arms.mirror(asked, outcome, call)
-            return Reply(answer, record, Noted(wire.name, "", outcome.arm, asked.n_rows))
+            records = self._by_share(wire, call, caller, asked, arms, outcome, answer.status)
+            return Reply(answer, records, Noted(wire.name, "", outcome.arm, asked.n_rows))
         except Exception as error:  # noqa: BLE001 - the promise is an answer to every request
             return self._failed(wire, call, caller, asked, error)
+
+    def _by_share(
+        self, wire: WireFormat, call: Call, caller: str, asked: Asked, arms: Arms, outcome: Outcome, status: int
+    ) -> Sequence[bytes]:
+        """Return a record for each arm that answered rows, so that each can be replayed with its own version."""
+        if self._salt is None:
+            return ()
+        trail = self._trail(arms.endpoint)
+        if not outcome.shares:  # the live version answered, or refused, all of it after all
+            return (trail.answered(call, wire.name, caller, asked, outcome, status),)
+        return [
+            trail.shared(call, wire.name, caller, asked, outcome, share, status, **arms.facts(share))
+            for share in outcome.shares
+        ]
 
     async def _in_thread(self, wire: WireFormat, call: Call) -> Reply:
         reply = await asyncio.to_thread(self._predict, wire, call)
@@ -227,12 +236,12 @@ class Gateway:
 
     def _refused(
         self, wire: WireFormat, call: Call, caller: str, asked: Asked | None, refusal: Refusal
-    ) -> bytes | None:
+    ) -> tuple[bytes, ...]:
         """Return the record of a refusal; none where nothing is recorded, or nothing can be."""
         endpoint = self.endpoint
         if self._salt is None or endpoint is None or refusal.code == "audit_unavailable":
-            return None
-        return self._trail(endpoint).refused(call, wire.name, caller, asked, refusal)
+            return ()
+        return (self._trail(endpoint).refused(call, wire.name, caller, asked, refusal),)
 
     def _explainer(self, endpoint: Endpoint) -> Explainer:
         explainer = self._explainers.get(endpoint.bundle.digest)

@@ -170,8 +170,8 @@ class HttpListener:
         self._release(connection, call, done.result(), keep)
 
     def _release(self, connection: HttpConnection, call: Call, reply: Reply, keep: bool) -> None:
-        answer, record, noted = reply
-        if record is None or self._gate is None:
+        answer, records, noted = reply
+        if not records or self._gate is None:
             self._answer(connection, call, answer, noted, keep)
             return
         self.waiting += 1
@@ -186,7 +186,7 @@ class HttpListener:
             sent = self._answer(connection, call, answer, noted, keep)
             self.tally.recorded(answer.status, time.monotonic_ns() - held_ns, gone=not sent)
 
-        self._gate.hold(record, durable)
+        self._gate.hold(records, durable)
 
     def _answer(self, connection: HttpConnection, call: Call, answer: Answer, noted: Noted, keep: bool) -> bool:
         """Send an answer and count it; False when the client had gone."""
