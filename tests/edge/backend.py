@@ -45,7 +45,7 @@ class Conversation(asyncio.Protocol):
         while b"\r\n\r\n" in self.waiting:
             head, _, rest = self.waiting.partition(b"\r\n\r\n")
             first, *lines = head.decode("latin-1").split("\r\n")
-            headers = [tuple(line.lower().split(": ", 1)) for line in lines]
+            headers = [(name, value) for name, _, value in (line.lower().partition(": ") for line in lines)]
             length = int(dict(headers).get("content-length", 0))
             if len(rest) < length:
                 return

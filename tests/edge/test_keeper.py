@@ -218,8 +218,10 @@ def test_taken_port_ends_the_keeper(own_edge: Edge) -> None:
         serving(Backend(Path(folder) / "r", "m", "x"), port=(port := own_port())),
     ):
         assert own_edge.keeper is not None
+        assert isinstance(own_edge.keeper.args, list)
+        command = [str(part) for part in own_edge.keeper.args[:5]]
         taken = subprocess.run(
-            [*own_edge.keeper.args[:4], own_edge.keeper.args[4], "--folder", folder],
+            [*command, "--folder", folder],
             env={**os.environ, "TWINSCORE_HOME": str(own_edge.settings.home), "TWINSCORE_SERVE_PORT": str(port)},
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip

@@ -34,7 +34,7 @@ from twinscore.errors import StoreConflict
 from twinscore.online.asked import Asked
 from twinscore.online.front import Front
 from twinscore.online.gateway import Gateway
-from twinscore.online.replica import load_endpoint
+from twinscore.online.switch import load_endpoint
 from twinscore.online.request import Limits
 from twinscore.online.spec import AuditPolicy
 from twinscore.settings import Settings

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from twinscore.contract.verdict import Fault
     from twinscore.online.answer import Prediction
 
-__all__ = ["Asked", "Outcome", "RowsRefusedError"]
+__all__ = ["NOT_REQUESTED", "Asked", "Outcome", "RowsRefusedError"]
+
+NOT_REQUESTED = "not_requested"
+"""Why a row has no explanation when nobody asked for one."""
 
 
 class RowsRefusedError(Exception):
@@ -64,6 +67,9 @@ class Outcome:
         accepted: which rows of `table` were accepted, (n_rows,).
         faults: critical faults of refused rows; only in a partial answer.
         no_explanation: why no row of `scored` is explained.
+        arm: which arm answered; `mixed` when rows went to different ones.
+        assigned: which arm the entities belong to; differs from `arm` where the live version stood in.
+        stood_in: why the live version stood in, such as `deadline`; None when it did not.
     """
 
     predictions: list[Prediction] | None
@@ -71,4 +77,7 @@ class Outcome:
     scored: pa.Table | None = None
     accepted: npt.NDArray[np.bool_] | None = None
     faults: Sequence[Fault] = ()
-    no_explanation: str = "not_requested"
+    no_explanation: str = NOT_REQUESTED
+    arm: str = "live"
+    assigned: str = "live"
+    stood_in: str | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from twinscore.document import load_document, read_value
 from twinscore.errors import SettingsInvalid
+from twinscore.rollout.plan import RoutingPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +76,8 @@ class ServeSpec:
     """Explanations in answers."""
     partial: bool = False
     """Whether good rows are scored beside refused ones when the request does not say."""
+    routing: RoutingPlan | None = None
+    """Versions that are asked beside the live one; None leaves what is in force."""
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -99,7 +102,10 @@ def load_serve_spec(path: Path) -> ServeSpec:
     Raises:
         SettingsInvalid: the file cannot be read, or a key or value in it is wrong.
     """
-    return read_value(ServeSpec, load_document(path), source=f"The serve spec {path}")
+    document = load_document(path)
+    plan = document.pop("routing", None)
+    spec = read_value(ServeSpec, document, source=f"The serve spec {path}")
+    return spec if plan is None else replace(spec, routing=RoutingPlan.from_document(plan))
 
 
 def _refuse(name: str, expected: str, got: object) -> None:

@@ -94,15 +94,14 @@ class Trail:
         return encode_record(
             AuditRecord(
                 call.request_id,
-                self._role,
+                fields.pop("role", self._role),
                 time.time_ns() // 1000 - took_us,
                 call.received_ns,
                 took_us,
                 status,
                 caller=caller,
                 path=operation,
-                **self._facts,
-                **{"arm": "live", "assigned": "live", **fields},
+                **{"arm": "live", "assigned": "live", **self._facts, **fields},
             )
         )
 
