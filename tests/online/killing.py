@@ -24,7 +24,7 @@ from typing import Any, Literal
 __all__ = ["Asking", "Ledger", "Nursery", "Sent", "below"]
 
 NURSERY = """
-import os, signal, sys, threading, time
+import ctypes, os, signal, sys, threading, time
 from pathlib import Path
 from twinscore.audit.compaction import compact_model
 from twinscore.audit.head import load_secret
@@ -69,6 +69,7 @@ say("ready")
 for line in sys.stdin:
     pid = os.fork()
     if pid == 0:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nobody is left when the nursery ends
         {"serve": serve, "compact": compact}[line.strip()]()
     say(f"born {pid}")
 """
