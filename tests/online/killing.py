@@ -24,7 +24,7 @@ from typing import Any, Literal
 __all__ = ["Asking", "Ledger", "Nursery", "Sent", "below"]
 
 NURSERY = """
-import os, signal, sys, threading, time
+import ctypes, os, signal, sys, threading, time
 from pathlib import Path
 from twinscore.audit.compaction import compact_model
 from twinscore.audit.head import load_secret
@@ -34,7 +34,7 @@ from twinscore.errors import StoreConflict
 from twinscore.online.asked import Asked
 from twinscore.online.front import Front
 from twinscore.online.gateway import Gateway
-from twinscore.online.replica import load_endpoint
+from twinscore.online.switch import load_endpoint
 from twinscore.online.request import Limits
 from twinscore.online.spec import AuditPolicy
 from twinscore.settings import Settings
@@ -69,6 +69,7 @@ say("ready")
 for line in sys.stdin:
     pid = os.fork()
     if pid == 0:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nobody is left when the nursery ends
         {"serve": serve, "compact": compact}[line.strip()]()
     say(f"born {pid}")
 """

@@ -242,7 +242,7 @@ def test_the_control_store_dies(binary: Any, tmp_path: Path) -> None:
             made = Stand(settings, binary.rows, port, server.pid)
             wait_for(lambda: len(made.replicas()) == 2 and answers(port, binary.rows[0]), REPLACED_S)
             (store,) = [pid for pid, title in below(server.pid) if "gcs_server" in title.split("\0")[0]]
-            with made.load("control store") as ledgers:
+            with made.load("store") as ledgers:
                 os.kill(store, signal.SIGKILL)
                 time.sleep(30)
     finally:

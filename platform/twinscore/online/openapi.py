@@ -50,6 +50,7 @@ def describe(endpoint: Endpoint) -> dict[str, Any]:
             "/health/ready": {"get": _get("Is the model verified and ready", "application/json", may_be_unready=True)},
             "/version": {"get": _get("Version, digests and scorer", "application/json", may_be_unready=True)},
             "/contract": {"get": _get("The contract", "application/yaml", may_be_unready=True)},
+            "/metrics": {"get": _get("What this replica counted, for Prometheus", "text/plain", may_be_unready=True)},
             **protocol_paths(endpoint, row),
         },
         "components": {"schemas": _schemas(contract) | protocol_schemas()},

@@ -7,39 +7,48 @@ is taken from the controller as it is, and sent back with another user configura
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+from twinscore.errors import ModelNotReady
+
 __all__ = ["read_user_config", "running_replicas", "write_user_config"]
+
+_TAKEN_OVER_S = 15.0
+_POLL_S = 0.05
 
 
 def read_user_config(app: str, deployment: str) -> dict[str, Any] | None:
     """Return the user configuration of a deployment, or None when there is no such application."""
-    import ray.cloudpickle
+    from ray.serve._private.config import DeploymentConfig
 
     found = _deployed(app, deployment)
-    if found is None or not found.deployment_info.deployment_config.user_config:
+    if found is None:
         return None
-    config: dict[str, Any] = ray.cloudpickle.loads(found.deployment_info.deployment_config.user_config)
-    return config
+    serve_config: Any = DeploymentConfig
+    config: dict[str, Any] | None = serve_config.from_proto(found.deployment_info.deployment_config).user_config
+    return config or None
 
 
 def write_user_config(app: str, deployment: str, config: dict[str, Any]) -> None:
-    """Give a running deployment another user configuration; its replicas go on.
+    """Give a running deployment another user configuration, and return once Serve has it; its replicas go on.
 
     Raises:
         KeyError: there is no such application.
+        ModelNotReady: Serve did not take it over in time.
     """
-    import ray.cloudpickle
+    import ray
+    from ray.serve._private.config import DeploymentConfig
     from ray.serve.generated import serve_pb2
 
     messages: Any = serve_pb2
-    dumps: Any = ray.cloudpickle.dumps
+    serve_config: Any = DeploymentConfig
 
     found = _deployed(app, deployment)
     if found is None:
         raise KeyError(app)
     info = found.deployment_info
-    info.deployment_config.user_config = dumps(config)
+    info.deployment_config.user_config = serve_config(user_config=config).to_proto().user_config
     info.deployment_config.version = info.version
     arguments = messages.DeploymentArgs(
         deployment_name=deployment,
@@ -55,6 +64,14 @@ def write_user_config(app: str, deployment: str, config: dict[str, Any]) -> None
             {app: [arguments.SerializeToString()]}, {app: messages.ApplicationArgs().SerializeToString()}
         )
     )
+
+    # The controller answers before its next turn, in which the new configuration becomes the one that it tells.
+    deadline = time.monotonic() + _TAKEN_OVER_S
+    while read_user_config(app, deployment) != config:
+        if time.monotonic() > deadline:
+            message = f"Serve did not take the configuration of {app} over within {_TAKEN_OVER_S:.0f} s."
+            raise ModelNotReady(message, model=app)
+        time.sleep(_POLL_S)
 
 
 def running_replicas(app: str, deployment: str) -> int:
