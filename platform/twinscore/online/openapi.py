@@ -171,6 +171,10 @@ _PREDICTION = {
         "review_reason": _nullable("string"),
         "explanation": {"type": "null"},
         "explanation_reason": _nullable("string"),
+        "source": {"type": "string", "enum": ["model", "cache"]},
+        "run_id": {"type": "string", "description": "Batch run of a cached score"},
+        "age_s": {"type": "number", "description": "How old a cached score is"},
+        "features": {"type": "object", "description": "What became of each feature that was filled in"},
     },
 }
 _PREDICTIONS = {

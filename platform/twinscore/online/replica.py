@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from twinscore.contract.rows import decode_rows
 from twinscore.online.app import GatewayApp
 from twinscore.online.asked import Asked
 from twinscore.online.endpoint import Endpoint
 from twinscore.online.front import Front
 from twinscore.online.gateway import Gateway
+from twinscore.online.hybrid import endpoint_kind
 from twinscore.online.listener import ListenerLimits
 from twinscore.online.request import Limits
 from twinscore.online.spec import ServeSpec
 from twinscore.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = ["GatewayReplica", "load_endpoint"]
@@ -47,8 +50,11 @@ class GatewayReplica:
         from twinscore.wiring import listener_roster
 
         limits = Limits.of(settings)
-        self._endpoint = load_endpoint(Path(folder), digest, model=model, version=version, limits=limits)
-        self._probe = self._endpoint.decode([self._endpoint.example()])[0]
+        self._endpoint = load_endpoint(
+            Path(folder), digest, model=model, version=version, limits=limits,
+            kind=endpoint_kind(spec.cache, settings.lake),
+        )  # fmt: skip
+        self._probe, _ = decode_rows([self._endpoint.example()], self._endpoint.bundle.contract)
         self._endpoint.score(Asked(self._probe))  # the first score of a process costs more than the thousandth
         gateway = Gateway(model, self._endpoint, limits=limits, partial=spec.partial, explain=spec.explain)
         gateway.prepare()
@@ -107,8 +113,10 @@ def _own_address(settings: Settings) -> str:
     return str(untyped.get_node_ip_address())
 
 
-def load_endpoint(folder: Path, digest: str, *, model: str, version: str, limits: Limits) -> Endpoint:
-    """Read a bundle, hold it against the digest it was deployed with, and return its endpoint.
+def load_endpoint(
+    folder: Path, digest: str, *, model: str, version: str, limits: Limits, kind: Callable[..., Endpoint] = Endpoint
+) -> Endpoint:
+    """Read a bundle, hold it against the digest it was deployed with, and return its endpoint, made by `kind`.
 
     Raises:
         BundleInvalid: a file is missing or changed, or the folder holds another bundle.
@@ -123,4 +131,4 @@ def load_endpoint(folder: Path, digest: str, *, model: str, version: str, limits
             f" with {digest[:12]}. Deploy the version again with `twinscore serve --model {model}`."
         )
         raise BundleInvalid(message, folder=str(folder), expected=digest, found=bundle.digest)
-    return Endpoint(bundle, model=model, version=version, limits=limits)
+    return kind(bundle, model=model, version=version, limits=limits)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from twinscore.cache.spec import CacheSpec, read_cache_spec
 from twinscore.document import load_document, read_value
 from twinscore.errors import SettingsInvalid
 
@@ -73,6 +74,8 @@ class ServeSpec:
     """The audit log."""
     explain: ExplainPolicy = ExplainPolicy()
     """Explanations in answers."""
+    cache: CacheSpec = field(default_factory=CacheSpec)
+    """What is answered from batch, or filled in from it."""
     partial: bool = False
     """Whether good rows are scored beside refused ones when the request does not say."""
 
@@ -99,7 +102,11 @@ def load_serve_spec(path: Path) -> ServeSpec:
     Raises:
         SettingsInvalid: the file cannot be read, or a key or value in it is wrong.
     """
-    return read_value(ServeSpec, load_document(path), source=f"The serve spec {path}")
+    source = f"The serve spec {path}"
+    document = load_document(path)
+    if "cache" in document:
+        document["cache"] = read_cache_spec(document["cache"], source=source)
+    return read_value(ServeSpec, document, source=source)
 
 
 def _refuse(name: str, expected: str, got: object) -> None:
