@@ -63,7 +63,7 @@ test: $(STAMP) ## Run the standard suite.
 test-slow: $(STAMP) ## Run only the tests that take more than a minute each.
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-.PHONY: chaos bench bench-batch
+.PHONY: chaos bench bench-batch bench-online
 chaos: $(STAMP) ## Kill processes, a hundred times: driver, workers and raylet of batch runs (half an hour).
 	@$(BIN)/python -m pytest -m chaos -s $(ARGS)
 
@@ -72,6 +72,9 @@ bench: $(STAMP) ## Measure contract, single rows and bulk margins (some minutes,
 
 bench-batch: $(STAMP) ## Measure the batch path into benchmarks/results/batch.json; ARGS="--spark PYTHON" adds Spark.
 	@$(BIN)/python benchmarks/batch.py $(ARGS)
+
+bench-online: $(STAMP) ## Measure the online path beside its peers into benchmarks/results/online.json (needs wrk; an hour).
+	@$(BIN)/python benchmarks/online.py $(ARGS)
 
 ##@ Look after it
 

@@ -1,6 +1,10 @@
 """The batch path beside a hand-written loop and Spark, on one machine; writes benchmarks/results/batch.json.
 
     python benchmarks/batch.py [--rows 4000000] [--rounds 3] [--large 40000000] [--spark PYTHON] [--only NAME ...]
+    python benchmarks/batch.py --model-data FILE (--label COLUMN --key COLUMN | --bundle FOLDER) [--out FILE] ...
+
+The first measures the reference model, the second a model and data of your own: it trains on the file or takes a
+bundle, repeats the file's rows up to --rows with new keys, and writes benchmarks/results/batch-<name>.json.
 
 Every way runs in a process of its own, the ways in turn, best of the rounds. The loop is what a careful person writes
 without a framework: read record batches, fill a matrix, `inplace_predict` on all cores, write key and score. The ways:
@@ -26,40 +30,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from reference import KEY, make_model, make_rows, version_of, write_input
-
-if TYPE_CHECKING:
-    from twinscore.bundle.files import Bundle
+from hand_written import columns_of, encoder, key_and_score, one_score
+from reference import key_of, make_model, take_bundle, train_on, version_of, write_input, write_repeated
 
 RESULTS = Path(__file__).parent / "results" / "batch.json"
 BATCH_ROWS = 65_536
 SMALL_ROWS = 1_000
-
-
-def encoder(bundle: Bundle) -> Any:
-    """Return what a careful person writes to fill the matrix: numbers as they are, texts as codes."""
-    features = [(feature.name, pa.array(feature.categories) if feature.kind == "categorical" else None)
-                for feature in bundle.spec.features]  # fmt: skip
-
-    def encode(batch: pa.RecordBatch) -> np.ndarray:
-        matrix = np.empty((batch.num_rows, len(features)), np.float32)
-        for place, (name, words) in enumerate(features):
-            column = batch.column(name)
-            values = column if words is None else pc.index_in(column, value_set=words).cast(pa.float64())
-            matrix[:, place] = values.to_numpy(zero_copy_only=False)
-        return matrix
-
-    return encode
-
-
-def columns_of(bundle: Bundle) -> list[str]:
-    return [KEY, *(feature.name for feature in bundle.spec.features)]
 
 
 def way_loop(model: Path, rows: Path, out: Path) -> dict[str, Any]:
@@ -68,12 +49,13 @@ def way_loop(model: Path, rows: Path, out: Path) -> dict[str, Any]:
     booster.set_param({"nthread": os.cpu_count() or 1})
     booster.inplace_predict(np.zeros((8, len(bundle.spec.features)), np.float32))
     out.mkdir()
+    key, schema, names = key_of(bundle).name, key_and_score(bundle), columns_of(bundle)
     done, began = 0, time.perf_counter()
     for file in sorted(rows.glob("*.parquet")):
-        with pq.ParquetWriter(out / file.name, pa.schema([(KEY, pa.int64()), ("score", pa.float32())])) as writer:
-            for batch in pq.ParquetFile(file).iter_batches(BATCH_ROWS, columns=columns_of(bundle)):
-                scores = booster.inplace_predict(encode(batch))
-                writer.write_batch(pa.record_batch([batch.column(KEY), pa.array(scores)], schema=writer.schema))
+        with pq.ParquetWriter(out / file.name, schema) as writer:
+            for batch in pq.ParquetFile(file).iter_batches(BATCH_ROWS, columns=names):
+                scores = pa.array(one_score(booster.inplace_predict(encode(batch))))
+                writer.write_batch(pa.record_batch([batch.column(key), scores], schema=schema))
                 done += batch.num_rows
     return {"rows": done, "after_start": done / (time.perf_counter() - began)}
 
@@ -140,15 +122,16 @@ class BareShard:
 
         began = time.time()
         shard = Shard.from_plain(json.loads(batch["shard"][0].as_py()))
-        schema = pa.schema([(KEY, pa.int64()), ("score", pa.float32())])
+        key, schema = key_of(self._bundle).name, key_and_score(self._bundle)
+        classes = self._bundle.card.task == "classification"
         with pq.ParquetWriter(self._out / f"{shard.number}.parquet", schema) as writer:
             for piece in shard.pieces:
                 groups = list(range(piece.first_group, piece.end_group))
                 source = pq.ParquetFile(piece.path)
                 for rows in source.iter_batches(BATCH_ROWS, row_groups=groups, columns=columns_of(self._bundle)):
                     margins = predict_margins(self._encode(rows), self._bundle)
-                    scores = pa.array(1 / (1 + np.exp(-margins)))
-                    writer.write_batch(pa.record_batch([rows.column(KEY), scores], schema=schema))
+                    scores = pa.array(one_score(1 / (1 + np.exp(-margins)) if classes else margins), pa.float32())
+                    writer.write_batch(pa.record_batch([rows.column(key), scores], schema=schema))
         keys = {"name": "", "rows": 0, "bytes": 0, "sha256": ""}
         from twinscore.contract.aggregate import aggregate
 
@@ -171,7 +154,7 @@ def run_spark(python: str, model: Path, rows: Path, out: Path) -> dict[str, Any]
     features = [(one.name, list(one.categories) if one.kind == "categorical" else None)
                 for one in bundle.spec.features]  # fmt: skip
     (place / "spec.json").write_text(
-        json.dumps({"booster": str(place / "model.ubj"), "features": features, "key": KEY})
+        json.dumps({"booster": str(place / "model.ubj"), "features": features, "key": key_of(bundle).name})
     )
     environment = {**os.environ, "PYSPARK_PYTHON": python, "PYSPARK_DRIVER_PYTHON": python}
     environment.pop("PYTHONPATH", None)
@@ -194,7 +177,8 @@ def way_shap(model: Path, rows: Path, out: Path) -> dict[str, Any]:
 
     bundle = make_model(model)
     attribution = attribution_of(bundle)
-    encoded = bundle.spec.encode(make_rows(1_000_000, seed=3))
+    table = pq.read_table(min(rows.glob("*.parquet")))
+    encoded = bundle.spec.encode(bundle.checker.conform(table))
     attribution.contributions(encoded[:1_000])
     began = time.process_time()
     for first in range(0, len(encoded), BATCH_ROWS):
@@ -211,7 +195,7 @@ def way_shap(model: Path, rows: Path, out: Path) -> dict[str, Any]:
     native = bundle.booster.predict(sample, pred_contribs=True)
     native_us = (time.process_time() - began) / 2_000 * 1e6
     found = attribution.contributions(encoded[:2_000])
-    off = float(np.abs(found - native[:, :-1]).max())
+    off = float(np.abs(found - native[..., :-1].reshape(found.shape)).max())
     return {"own_us": round(own_us, 1), "native_us": round(native_us, 1), "speedup": native_us / own_us, "off": off}
 
 
@@ -243,6 +227,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--spark", help="a Python with pyspark, mlflow and xgboost")
     parser.add_argument("--only", nargs="*", default=["loop", "whole", "bare", "large", "files", "spark", "shap"])
+    parser.add_argument("--model-data", type=Path, help="Parquet of your own, instead of the reference's rows")
+    parser.add_argument("--label", help="its outcome, to train on it")
+    parser.add_argument("--key", help="its key column, to train on it")
+    parser.add_argument("--bundle", type=Path, help="folder of a bundle that scores it, instead of training")
+    parser.add_argument("--out", type=Path, help="where the figures go")
     parser.add_argument("--place", type=Path, help="folder for model and rows, kept and used again")
     parser.add_argument("--way", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -250,25 +239,40 @@ def main() -> None:
         way, model, rows, out = given.way
         print("RESULT " + json.dumps(WAYS[way](Path(model), Path(rows), Path(out))))
         return
+    if given.model_data and not (given.bundle or (given.label and given.key)):
+        parser.error("--model-data needs --label and --key, or --bundle")
+    results = RESULTS.with_name(f"batch-{given.model_data.stem}.json") if given.model_data else RESULTS
     with tempfile.TemporaryDirectory(prefix="tsbench") as scratch:
         figures = measure_all(given, given.place or Path(scratch))
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(figures, indent=1) + "\n")
+    results = given.out or results
+    results.parent.mkdir(exist_ok=True)
+    results.write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps({name: value for name, value in figures.items() if name != "runs"}, indent=1))
 
 
 def measure_all(given: argparse.Namespace, place: Path) -> dict[str, Any]:
     model = place / "model"
-    make_model(model)
-    rows = write_input(place / f"rows-{given.rows}", given.rows)
+    if given.bundle:
+        bundle = take_bundle(model, given.bundle)
+    elif given.model_data:
+        bundle = train_on(model, given.model_data, label=given.label, key=given.key)
+    else:
+        bundle = make_model(model)
+
+    def written(name: str, count: int, **options: int) -> Path:
+        if given.model_data:
+            return write_repeated(place / name, given.model_data, bundle, count, **options)
+        return write_input(place / name, count, **options)
+
+    rows = written(f"rows-{given.rows}", given.rows)
     runs: dict[str, list[dict[str, Any]]] = {}
     plan = [(way, rows) for _ in range(given.rounds) for way in ("loop", "whole", "bare") if way in given.only]
     if "large" in given.only:
-        large = write_input(place / f"rows-{given.large}", given.large)
+        large = written(f"rows-{given.large}", given.large)
         plan += [("loop", large), ("whole", large)]
     if "files" in given.only:
         count = min(given.rows, 10_000 * SMALL_ROWS)
-        plan.append(("whole", write_input(place / f"small-{count}", count, file_rows=SMALL_ROWS)))
+        plan.append(("whole", written(f"small-{count}", count, file_rows=SMALL_ROWS)))
     if "spark" in given.only and given.spark:
         plan += [("spark", rows)] * min(given.rounds, 2)
     if "shap" in given.only:
@@ -279,6 +283,7 @@ def measure_all(given: argparse.Namespace, place: Path) -> dict[str, Any]:
         print(name, runs[name][-1], file=sys.stderr, flush=True)
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "model": bundle.card.model,
         "rows": given.rows,
         **ratios(runs),
         "runs": runs,

@@ -1,10 +1,12 @@
 """The reference of the batch measurements: 20 columns, 200 trees of depth 6, and as many rows as one likes.
 
 Not a measurement by itself: `python benchmarks/reference.py FOLDER ROWS` makes model and rows in a folder.
+A model and data of one's own take its place: `train_on` and `take_bundle` make the model, `write_repeated` the rows.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xgboost
 
+from twinscore.batch.snapshot import find_files
 from twinscore.bundle.calibration import fit_classes
 from twinscore.bundle.card import ModelCard
 from twinscore.bundle.features import infer_features
@@ -56,6 +59,56 @@ def write_input(folder: Path, rows: int, *, file_rows: int = FILE_ROWS) -> Path:
             pq.write_table(table, folder / f"part-{number:05d}.parquet", row_group_size=GROUP_ROWS)
         done.write_text(str(rows))
     return folder
+
+
+def write_repeated(folder: Path, source: Path, bundle: Bundle, rows: int, *, file_rows: int = FILE_ROWS) -> Path:
+    """Write `rows` rows that a model takes, as `write_input` does: those of `source` again and again, with new keys."""
+    done = folder / "_done"
+    if not done.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        key = key_of(bundle)
+        schema = bundle.contract.schema
+        own = bundle.checker.conform(pa.concat_tables([pq.read_table(path) for path in find_files(source)]))
+        # Refused rows would be refused a thousand times: the limit of the quarantine is not what is measured.
+        own = own.filter(pa.array(bundle.checker.check(own).accepted)).combine_chunks()
+        place = schema.get_field_index(key.name)
+        for number, first in enumerate(range(0, rows, file_rows)):
+            count = min(file_rows, rows - first)
+            numbers = np.arange(first, first + count)
+            keys = pa.array(numbers).cast(key.type)
+            table = own.take(pa.array(numbers % own.num_rows)).set_column(place, key, keys)
+            pq.write_table(table, folder / f"part-{number:05d}.parquet", row_group_size=GROUP_ROWS)
+        done.write_text(str(rows))
+    return folder
+
+
+def key_of(bundle: Bundle) -> pa.Field:
+    """Return the one key column of a model, which a benchmark can count in."""
+    names = bundle.contract.key
+    field = bundle.contract.schema.field(names[0]) if names and names[0] in bundle.contract.schema.names else None
+    if len(names) != 1 or field is None or not (pa.types.is_integer(field.type) or pa.types.is_string(field.type)):
+        sys.exit(f"The benchmark needs a model with one key column of whole numbers or text, not {list(names)}.")
+    return field
+
+
+def take_bundle(folder: Path, bundle: Path) -> Bundle:
+    """Copy the folder of a bundle to where the benchmark's model is, unless one is there."""
+    if not folder.exists():
+        shutil.copytree(bundle, folder)
+    return read_bundle(folder)
+
+
+def train_on(folder: Path, data: Path, *, label: str, key: str) -> Bundle:
+    """Train on one's own data as `twinscore train` does, unless the model is there."""
+    if not folder.exists():
+        from twinscore.settings import load_settings
+        from twinscore.training.train import train
+        from twinscore.wiring import load_version
+
+        settings = load_settings(home=folder.parent / "home")
+        made = train(settings, model=data.stem, data=data, label=label, key=key)
+        take_bundle(folder, Path(load_version(settings, made.ref)[1].folder))
+    return read_bundle(folder)
 
 
 def make_model(folder: Path, *, trees: int = 200, depth: int = 6) -> Bundle:

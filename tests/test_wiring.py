@@ -10,10 +10,12 @@ import pytest
 
 from twinscore.adapters.mlflow_models import BUNDLE_TAG
 from twinscore.bundle.files import read_bundle
+from twinscore.clock import SystemClock
 from twinscore.errors import BundleInvalid, ModelNotFound
+from twinscore.ports.listener_roster import Listener
 from twinscore.settings import Settings, load_settings
 from twinscore.testing.models import make_bundle
-from twinscore.wiring import bundle_store, load_version, model_store
+from twinscore.wiring import bundle_store, listener_roster, load_version, model_store, serve_ingress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,3 +107,25 @@ def test_a_stack_that_does_not_answer_is_passed_over(settings: Settings, free_po
             model_store(settings).resolve("nobody")
     finally:
         state.unlink()
+
+
+def test_serves_own_ingress_is_behind_the_edge_of_a_stack(home: Path) -> None:
+    """With a stack it is where the state file says; without one, or on a cluster, where users call."""
+    alone = load_settings(home=home, serve_port=8100)
+    before = serve_ingress(alone)
+    (home / "run").mkdir()
+    (home / "run" / "stack.json").write_text(json.dumps({"serve": {"ingress": "127.0.0.1:20001"}}))
+
+    assert before == ("127.0.0.1", 8100)
+    assert serve_ingress(alone) == ("127.0.0.1", 20001)
+    assert serve_ingress(load_settings(home=home, serve_port=8100, ray_address="ray:6379")) == ("127.0.0.1", 8100)
+
+
+def test_replicas_and_edge_share_one_roster(home: Path) -> None:
+    """What one process of a home announces, another one finds."""
+    settings = load_settings(home=home)
+    listener = Listener("loans", "a", "127.0.0.1", 30_001, 64, "ready", SystemClock().now())
+
+    listener_roster(settings).announce(listener)
+
+    assert listener_roster(settings).listeners() == (listener,)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinscore.errors import TwinscoreError
+from twinscore.errors import SettingsInvalid, TwinscoreError
 from twinscore.settings import load_settings
 
 if TYPE_CHECKING:
@@ -229,17 +229,50 @@ def serve(model: str, *, replicas: int = 1, settings: Settings | None = None) ->
 
 
 def parity(
-    model: str,
-    input: Path | str,  # noqa: A002 - the word of the command
+    model: str | None = None,
+    input: Path | str | None = None,  # noqa: A002 - the word of the command
     rows: int = 10_000,
     *,
+    run: Path | str | None = None,
+    url: str | None = None,
+    api_key: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     settings: Settings | None = None,
 ) -> ParityCheck:
-    """Send rows through both paths and compare every bit; see `twinscore.online.check.parity`."""
-    from twinscore.online.check import parity as run
+    """Send rows through both paths and compare every bit.
 
-    return run(settings or load_settings(), model, input, rows, progress=progress)
+    Args:
+        model: what is served; leave it out with `run`, which names its own.
+        input: Parquet to take rows from; with `run` only when the run's input has moved.
+        rows: how many, from the start.
+        run: folder of a committed run, whose scores on disk are compared; without it, rows are scored here.
+        url: address of the endpoint, when it is not this stack's.
+        api_key: key for that address; this stack's own is found in the home, and sent nowhere else.
+
+    Raises:
+        SettingsInvalid: neither a run nor a model with an input was named, or both.
+        As `twinscore.online.check.parity` and `twinscore.batch.stored.stored_scores`.
+    """
+    from twinscore.online.check import parity as of_rows
+    from twinscore.online.check import run_parity
+
+    settings = settings or load_settings()
+    if run is None:
+        if model is None or input is None:
+            message = "Name a model and an input to compare, or a committed run."
+            raise SettingsInvalid(message, model=model, input=str(input))
+        return of_rows(settings, model, input, rows, url=url, api_key=api_key, progress=progress)
+    if model is not None:
+        message = f"The run {run} names its own model; leave {model} out."
+        raise SettingsInvalid(message, model=model)
+    from twinscore.batch.read import open_run
+    from twinscore.batch.retry import bundle_of
+    from twinscore.batch.stored import stored_scores
+
+    opened = open_run(Path(run).expanduser().absolute())
+    source = None if input is None else _located(input)
+    stored = stored_scores(opened, bundle_of(settings, opened), rows, source=source)
+    return run_parity(settings, stored, url=url, api_key=api_key, progress=progress)
 
 
 def _located(path: Path | str) -> str:

@@ -49,6 +49,13 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(default=30.0, gt=0)
     """Seconds after which a client of an endpoint gives up."""
 
+    tls_certificate: Path | None = None
+    """PEM file with the certificate chain and the private key of the endpoints; None means plain HTTP."""
+    edge_threads: int = Field(default=1, ge=1, le=64)
+    """Threads of the proxy in front of the endpoints."""
+    edge_connections_per_address: int = Field(default=64, ge=1)
+    """Connections that one client address may hold open; the next is refused."""
+
     @property
     def lake(self) -> Path:
         """Folder of bundles, predictions and logs."""

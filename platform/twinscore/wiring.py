@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from twinscore.ports.prediction_sink import PredictionSink
     from twinscore.settings import Settings
 
-__all__ = ["bundle_store", "listener_roster", "load_version", "model_store", "prediction_sink"]
+__all__ = ["bundle_store", "listener_roster", "load_version", "model_store", "prediction_sink", "serve_ingress"]
 
 
 def model_store(settings: Settings) -> ModelStore:
@@ -104,11 +104,28 @@ def prediction_sink(settings: Settings, uri: str, table: str | None = None) -> P
     return open_sink(uri, table, settings.lake.resolve())
 
 
+def serve_ingress(settings: Settings) -> tuple[str, int]:
+    """Return host and port that Ray Serve's own ingress binds: behind the edge of the stack, else where users call."""
+    address = None if settings.ray_address else _of_stack(settings, "serve", "ingress")
+    if address is None:
+        return settings.host, settings.serve_port
+    host, _, port = address.rpartition(":")
+    return host, int(port)
+
+
+def _of_stack(settings: Settings, part: str, name: str) -> str | None:
+    """Return what the local stack's state file says, when there is one."""
+    try:
+        raw = json.loads((settings.home / "run" / "stack.json").read_text(encoding="utf-8"))
+        return str(raw[part][name])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _stack_registry(settings: Settings) -> str | None:
     """Return the URL of the local stack's MLflow server when it answers."""
-    try:
-        url = json.loads((settings.home / "run" / "stack.json").read_text(encoding="utf-8"))["mlflow"]["url"]
-    except (OSError, ValueError, KeyError, TypeError):
+    url = _of_stack(settings, "mlflow", "url")
+    if url is None:
         return None
     import httpx
 
@@ -116,4 +133,4 @@ def _stack_registry(settings: Settings) -> str | None:
         answer = httpx.get(f"{url}/health", timeout=2.0)
     except (httpx.HTTPError, httpx.InvalidURL):
         return None
-    return str(url) if answer.status_code == httpx.codes.OK else None
+    return url if answer.status_code == httpx.codes.OK else None

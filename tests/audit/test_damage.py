@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twinscore.audit.places import STREAMS, file_name, numbers
-from twinscore.audit.reader import read_segment
+from twinscore.audit.reader import read_segment, read_stream
+from twinscore.audit.record import AuditRecord, encode_record
 from twinscore.audit.verify import verify_model, verify_stream
 from twinscore.audit.writer import SegmentWriter
 from twinscore.errors import AuditDamaged
@@ -215,3 +216,30 @@ def test_a_stream_that_is_gone_is_named(tmp_path: Path) -> None:
 
     assert (("s", 1, ()), "t") == ((state.stream, state.records, state.faults), missing.stream)
     assert [f"{tmp_path / STREAMS / 't'} is missing."] == list(missing.faults)
+
+
+def test_whole_bytes_that_are_no_record_are_named() -> None:
+    """What was written as it stands, but is no record, is told with its file, byte and sequence."""
+    with pytest.raises(AuditDamaged, match=r"Record 1 of /audit/s/0000000001\.segment, at byte") as raised:
+        list(read_stream(STREAM, disk=written()))
+
+    assert (1, str(STREAM / file_name(1, "segment"))) == (raised.value.fields["sequence"], raised.value.fields["path"])
+
+
+def test_reading_goes_on_behind_damage(tmp_path: Path) -> None:
+    """With somebody to tell, a damaged segment is told and the records of the others are read."""
+    writer = SegmentWriter(tmp_path, stream="s", key=KEY, segment_bytes=300, reserve_bytes=1)
+    for number in range(9):
+        writer.commit([encode_record(AuditRecord(f"q-{number}", "live", 0, 0, 0, 200, entity="x" * 100))])
+    writer.close()
+    path = tmp_path / "s" / file_name(2, "segment")
+    data = bytearray(path.read_bytes())
+    data[150] ^= 1
+    path.write_bytes(data)
+    told: list[AuditDamaged] = []
+    found = [entry.record.request_id for entry in read_stream(tmp_path / "s", on_damage=told.append)]
+
+    assert [str(path)] == [damaged.fields["path"] for damaged in told]
+    assert found == [f"q-{number}" for number in range(9) if f"q-{number}" in found]
+    assert 9 > len(found) > 3
+    assert {"q-0", "q-8"} <= set(found)

@@ -45,7 +45,7 @@ threading.Event().wait()
 """
 
 
-@pytest.mark.parametrize("lives", [20, pytest.param(200, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("lives", [20, pytest.param(200, marks=[pytest.mark.chaos, pytest.mark.timeout(1_800)])])
 def test_no_acknowledged_record_is_lost(tmp_path: Path, lives: int) -> None:
     """One stream, many lives: every id that a caller was told of is in the log once, and none that was never sent."""
     rng = random.Random(7)

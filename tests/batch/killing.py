@@ -1,4 +1,8 @@
-"""Runs in a process of their own that are killed somewhere: what test_kill.py and `make chaos` share."""
+"""Runs in a process of their own that are killed somewhere: what test_kill.py and `make chaos` share.
+
+A model and data of one's own take the built-in one's place: CHAOS_DATA is Parquet with the columns of the contract
+of CHAOS_BUNDLE, the folder of a bundle (TWINSCORE_HOME/lake/bundles/<digest>).
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from twinscore.batch.manifest import committed_run
+from twinscore.batch.snapshot import find_files
+from twinscore.bundle.files import read_bundle
+from twinscore.scoring.table import SCORE_SCHEMA
 
 TARGETS = ("driver", "worker", "raylet")
+_STEPS = {
+    "driver": ("snapshot", "start", "score", "score", "score", "keys", "commit"),
+    "worker": ("score",),
+    "raylet": ("score", "score", "score", "keys"),
+}
+"""When each of them lives, and so can be killed; most of a run is scoring."""
 
 DRIVER = """
 import json, sys
@@ -121,8 +136,9 @@ class Attempts:
         """Kill at random places, `kills` times at most, then let the run end."""
         dice = random.Random(seed)
         for _ in range(kills):
-            step = dice.choice(["snapshot", "start", "score", "score", "score", "score", "keys", "commit"])
-            if self.once(dice.choice(TARGETS), step, dice.randrange(12) if step == "score" else 0) == 0:
+            target = dice.choice(TARGETS)
+            step = dice.choice(_STEPS[target])
+            if self.once(target, step, dice.randrange(12) if step == "score" else 0) == 0:
                 break
         assert self.once() == 0
 
@@ -150,15 +166,60 @@ class Watching:
             self.seen.add(sum(pq.ParquetFile(file).metadata.num_rows for file in files))
 
 
+def attempts_at_own_data(folder: Path, shards: int = 30) -> Attempts | None:
+    """Return attempts at the model and data that the environment names; None where it names none."""
+    data, bundle = os.environ.get("CHAOS_DATA"), os.environ.get("CHAOS_BUNDLE")
+    if not data or not bundle:
+        assert not data, "CHAOS_DATA needs CHAOS_BUNDLE, the folder of the bundle that scores it"
+        return None
+    # In files of a few row groups: a row group is the smallest thing that a worker scores.
+    place = folder / "data"
+    place.mkdir()
+    files = [pq.read_table(path) for path in find_files(Path(data).absolute())]
+    table = pa.concat_tables(files)
+    rows = -(-table.num_rows // shards)
+    for number in range(3):
+        size = -(-table.num_rows // 3)
+        pq.write_table(table.slice(number * size, size), place / f"part-{number}.parquet", row_group_size=rows)
+    return Attempts(folder / "home", Path(bundle).absolute(), place, folder / "out", rows)
+
+
+def input_keys(attempts: Attempts) -> list[str]:
+    """Return every key of the input, in order, as text."""
+    names = list(read_bundle(attempts.bundle).contract.key)
+    return sorted(key for path in sorted(attempts.data.glob("*.parquet")) for key in _keys(pq.read_table(path), names))
+
+
 def keys_of(folder: Path) -> list[str]:
-    """Return every key that a run scored or refused, in order."""
+    """Return every key that a run scored or refused, in order, as text; a refused row counts once."""
     manifest = committed_run(folder)
     assert manifest is not None
     assert manifest["rows_in"] == manifest["rows_scored"] + manifest["rows_quarantined"]
-    names = [part["name"] for part in manifest["files"]]
-    return sorted(
-        key for name in names for key in pq.read_table(folder / name, columns=["row_id"])["row_id"].to_pylist()
-    )
+    keys = []
+    for part in manifest["files"]:
+        table = pq.read_table(folder / part["name"])
+        if "/" in part["name"]:
+            lines = table.append_column("line", pa.array(range(table.num_rows)))
+            first = lines.group_by(["file", "row"]).aggregate([("line", "min")])["line_min"]
+            table = table.take(first)
+        keys += _keys(table, manifest["key"])
+    return sorted(keys)
+
+
+def scores_of(folder: Path) -> pa.Table:
+    """Return key and scores of a run, in the order of its input: the same in every run, whatever was killed."""
+    manifest = committed_run(folder)
+    assert manifest is not None
+    names = [part["name"] for part in manifest["files"] if "/" not in part["name"]]
+    return pa.concat_tables(
+        [pq.read_table(folder / name, columns=[*manifest["key"], *SCORE_SCHEMA.names]) for name in names]
+    ).combine_chunks()
+
+
+def _keys(table: pa.Table, names: list[str]) -> list[str]:
+    columns = [pc.fill_null(table[name].cast(pa.string()), "null") for name in names]
+    found: list[str] = (columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, ", ")).to_pylist()
+    return found
 
 
 def _child(driver: int, target: str) -> int | None:
@@ -185,4 +246,4 @@ def _below(pid: int) -> Iterator[int]:
         yield from _below(child)
 
 
-__all__ = ["TARGETS", "Attempts", "Watching", "keys_of"]
+__all__ = ["TARGETS", "Attempts", "Watching", "attempts_at_own_data", "input_keys", "keys_of", "scores_of"]

@@ -11,7 +11,7 @@ from twinscore.batch.manifest import committed_run
 from twinscore.bundle.files import Bundle
 
 from .conftest import change, make_input, write_rows
-from .killing import TARGETS, Attempts, Watching, keys_of
+from .killing import TARGETS, Attempts, Watching, attempts_at_own_data, input_keys, keys_of, scores_of
 
 ROWS = 60_000
 SHARD_ROWS = 2_000
@@ -30,11 +30,6 @@ def attempts(bundle: Bundle, tmp_path: Path) -> Attempts:
     return Attempts(tmp_path / "home", bundle.folder, data, tmp_path / "out", SHARD_ROWS)
 
 
-def input_keys() -> list[str]:
-    keys = [f"r{number}-{row}" for number in range(3) for row in range(ROWS // 3)]
-    return sorted("twice" if key in {"r1-9", "r2-9"} else key for key in keys)
-
-
 @pytest.mark.cluster
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_killed_run_is_finished_by_the_next(attempts: Attempts, target: str) -> None:
@@ -49,7 +44,7 @@ def test_a_killed_run_is_finished_by_the_next(attempts: Attempts, target: str) -
     assert (target == "worker", 0) == (first == 0, second)
     assert kept_before == (first == 0)
     assert manifest is not None
-    assert input_keys() == keys_of(attempts.out)
+    assert input_keys(attempts) == keys_of(attempts.out)
     assert {0, ROWS - 3} >= reader.seen
     if first:
         # At most what both workers had in hand when the run was cut short is done again.
@@ -65,25 +60,33 @@ def test_a_run_outlives_a_node(attempts: Attempts) -> None:
 
     assert "killed the second node" in said
     assert 0 == code, said[-2_000:]
-    assert input_keys() == keys_of(attempts.out)
+    assert input_keys(attempts) == keys_of(attempts.out)
     assert {0, ROWS - 3} >= reader.seen
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(3_600)
-def test_a_hundred_kills(attempts: Attempts) -> None:
-    """Random kills at every step: each run ends whole. TWINSCORE_KILLS and TWINSCORE_SEED choose others."""
-    kills, seed = int(os.environ.get("TWINSCORE_KILLS", "100")), int(os.environ.get("TWINSCORE_SEED", "0"))
-    wanted, runs = input_keys(), 0
+def test_a_hundred_kills(attempts: Attempts, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Random kills at every step: each run ends whole, with the same bits.
+
+    CHAOS_KILLS and CHAOS_SEED choose others, CHAOS_DATA and CHAOS_BUNDLE a model and data of your own.
+    """
+    attempts = attempts_at_own_data(tmp_path_factory.mktemp("own")) or attempts
+    kills, seed = int(os.environ.get("CHAOS_KILLS", "100")), int(os.environ.get("CHAOS_SEED", "0"))
+    wanted, runs, scores = input_keys(attempts), 0, None
     with Watching(attempts.out) as reader:
         while len(attempts.killed) < kills:
             attempts.until_done(seed + runs, kills=4)
             assert wanted == keys_of(attempts.out)
-            runs += 1
+            made = scores_of(attempts.out)
+            assert scores is None or scores.equals(made)
+            scores, runs = made, runs + 1
             attempts.out.rename(attempts.out.with_name(f"done-{runs}"))
+            print(f"run {runs} is whole after {len(attempts.killed)} kills", flush=True)
     print(
-        f"{len(attempts.killed)} kills in {runs} runs:",
-        {kill: attempts.killed.count(kill) for kill in set(attempts.killed)},
+        f"{len(attempts.killed)} kills in {runs} runs of {len(wanted):,} rows:",
+        {kill: attempts.killed.count(kill) for kill in sorted(set(attempts.killed))},
     )
 
-    assert {0, ROWS - 3} >= reader.seen
+    assert scores is not None
+    assert {0, scores.num_rows} >= reader.seen

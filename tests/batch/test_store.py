@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,10 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from twinscore.batch.place import Place
+from twinscore.batch.read import open_run
+from twinscore.batch.run import run_version
 from twinscore.batch.snapshot import take_snapshot
+from twinscore.batch.spec import ScoreSpec
+from twinscore.bundle.files import Bundle
 from twinscore.errors import FileUnreadable, InputEmpty, SettingsInvalid, StoreConflict, StoreUnavailable
+from twinscore.scoring.table import SCORE_SCHEMA
+from twinscore.settings import Settings
 
-from .conftest import Run
+from .conftest import Run, model_version, workers_here
 from .stores import CREDENTIALS, bucket, put, s3_server
 
 __all__ = ["bucket", "s3_server"]
@@ -37,6 +44,26 @@ def test_run_over_a_store_is_the_run_over_the_same_files(
     )
     assert json.loads(text)["input"]["path"] == f"s3://{bucket[0]}/loans"
     assert [word for word in (*CREDENTIALS.values(), "endpoint_override", "127.0.0.1") if word in text] == []
+
+
+@pytest.mark.cluster
+def test_workers_read_a_store(
+    settings: Settings, bundle: Bundle, data: Path, tmp_path: Path, bucket: tuple[str, str]
+) -> None:
+    """A whole run on a Ray of its own: each worker connects to the store by itself, and writes what a folder gives."""
+    uri = put(data, bucket, "loans")
+    spec = ScoreSpec(model="demo", input=uri, output=str(tmp_path / "out"), shard_rows=400)
+    here = replace(spec, input=str(data), output=str(tmp_path / "here"))
+
+    made = run_version(settings, spec, model_version(bundle), bundle)
+    beside = run_version(settings, here, model_version(bundle), bundle, workers=workers_here)
+    open_run(made.folder).verify()
+
+    assert (beside.run_id, 3_000) == (made.run_id, made.rows_scored)
+    assert open_run(beside.folder).predictions(SCORE_SCHEMA.names) == open_run(made.folder).predictions(
+        SCORE_SCHEMA.names
+    )
+    assert f"s3://{bucket[0]}/loans" == made.manifest["input"]["path"]
 
 
 def test_folder_glob_and_object_of_a_store(tmp_path: Path, bucket: tuple[str, str]) -> None:

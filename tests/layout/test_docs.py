@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
+import textwrap
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -51,6 +53,13 @@ def test_links_lead_somewhere(page: Path) -> None:
             broken.append(target)
 
     assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_python_blocks_are_python(page: Path) -> None:
+    """What a page shows as Python can be parsed."""
+    for block in re.findall(r"^ *```python\n(.*?)^ *```", page.read_text(), flags=re.MULTILINE | re.DOTALL):
+        ast.parse(textwrap.dedent(block))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)

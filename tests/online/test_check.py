@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from twinscore.errors import FileUnreadable, InputEmpty, PredictFailed
-from twinscore.online.check import _first_rows, compare_paths
+from twinscore.errors import FileUnreadable, InputEmpty, ModelNotReady, PredictFailed
+from twinscore.online.check import _first_rows, compare_paths, run_parity
 from twinscore.online.client import PredictClient
+from twinscore.scoring.parity import StoredScores
+from twinscore.scoring.table import check_and_score
+from twinscore.settings import Settings
 
 from .conftest import ask
 
@@ -101,6 +105,27 @@ def test_a_row_that_only_one_path_refuses_is_found(binary: Any, monkeypatch: pyt
         found = compare_paths(client, binary.table, binary.bundle)
 
     assert (False, (17,), binary.table.num_rows - 1) == (found.equal, found.verdicts_differ, found.report.rows)
+
+
+def test_a_run_is_compared_with_what_it_has_on_disk(
+    binary: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stored scores that agree are no difference; one bit of them, and a run of another version, are."""
+    _, scores = check_and_score(binary.table, binary.bundle)
+    positions = tuple(range(binary.table.num_rows))
+    stored = StoredScores("members", "1", "r", binary.bundle.digest, binary.table, scores, positions, 2)
+    nudged = pa.array([math.nextafter(scores["score"][0].as_py(), 2.0), *scores["score"].to_pylist()[1:]])
+    other = replace(stored, scores=scores.set_column(0, "score", nudged))
+    settings = Settings(home=tmp_path)
+    monkeypatch.setattr("twinscore.online.check.PredictClient", lambda url, timeout_s: client_of(binary))
+
+    same = run_parity(settings, stored, url="http://serve/m")
+    differs = run_parity(settings, other, url="http://serve/m")
+    with pytest.raises(ModelNotReady, match="run r was scored by version 1"):
+        run_parity(settings, replace(stored, bundle_digest="0" * 64), url="http://serve/m")
+
+    assert (True, binary.table.num_rows, 2) == (same.equal, same.report.rows, same.n_by_key)
+    assert (False, 1, True) == (differs.equal, differs.report.differing_rows, "score" in str(differs.report.first))
 
 
 def test_a_change_of_version_ends_the_comparison(binary: Any) -> None:

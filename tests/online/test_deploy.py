@@ -15,6 +15,9 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
+from twinscore import api
+from twinscore.batch.run import run_batch
+from twinscore.batch.spec import ScoreSpec
 from twinscore.errors import BundleInvalid, ModelNotFound, ModelNotReady, SettingsInvalid
 from twinscore.online.check import parity
 from twinscore.online.client import PredictClient
@@ -86,6 +89,20 @@ def test_parity_over_http(served: tuple[Settings, str], binary: Any, tmp_path: P
     assert (True, 300, 300) == (found.equal, found.n_rows, found.report.rows)
     with pytest.raises(ModelNotFound):
         parity(settings, "members/99", tmp_path / "fresh.parquet", 5)
+
+
+def test_parity_of_a_committed_run_over_http(served: tuple[Settings, str], binary: Any, tmp_path: Path) -> None:
+    """What a run has on disk and what the endpoint answers for the same rows are the same bits."""
+    settings, _ = served
+    pq.write_table(binary.table, tmp_path / "fresh.parquet")
+    spec = ScoreSpec(model="members/1", input=str(tmp_path / "fresh.parquet"), output=str(tmp_path / "run"))
+    run_batch(settings, spec)
+
+    found = api.parity(run=tmp_path / "run", settings=settings)
+
+    assert (True, binary.table.num_rows) == (found.equal, found.report.rows)
+    with pytest.raises(SettingsInvalid, match="names its own model"):
+        api.parity("members", run=tmp_path / "run", settings=settings)
 
 
 @pytest.mark.parametrize(

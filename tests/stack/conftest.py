@@ -15,7 +15,7 @@ from twinscore.settings import Settings, load_settings
 from twinscore.stack import StackState, down, up
 from twinscore.stack.ports import free_ports
 from twinscore.stack.processes import MARK, Process, end, find, here
-from twinscore.stack.state import MlflowPart, RayPart, ServePart, stack_id
+from twinscore.stack.state import EdgePart, MlflowPart, RayPart, ServePart, stack_id
 
 Start = Callable[..., Process]
 
@@ -96,7 +96,8 @@ def pretend(settings: Settings) -> Callable[[Process, Process], StackState]:
                 temp_dir="",
                 token_path="",
             ),
-            serve=ServePart(f"http://127.0.0.1:{settings.serve_port}"),
+            serve=ServePart(f"http://127.0.0.1:{settings.serve_port}", "127.0.0.1:1", "127.0.0.1:2"),
+            edge=EdgePart(ray.pid, ray.started, folder="", metrics_port=3),
             started_at="2026-01-01T00:00:00+00:00",
             ready=True,
         )

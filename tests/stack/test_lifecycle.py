@@ -41,7 +41,7 @@ def test_half_dead_stack_is_named_and_taken_down(settings: Settings, start: Star
         up(settings)
     ended = down(settings), down(settings)
 
-    assert "half up: mlflow (dead), ray (no answer), serve (no answer)" in caught.value.message
+    assert "half up: mlflow (dead), ray (no answer), serve (no answer), edge (no answer)" in caught.value.message
     assert "`twinscore down`" in caught.value.message
     assert ended == (True, False)
     assert not is_alive(ray)
@@ -108,6 +108,15 @@ def test_stack_elsewhere_is_not_doubled(settings: Settings, name: str, value: st
 
     with pytest.raises(SettingsInvalid, match=f"TWINSCORE_{name.upper()}"):
         up(elsewhere)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_open_address_without_keys_is_refused(settings: Settings, host: str) -> None:
+    """An address that others reach is bound only where callers are asked for a key."""
+    with pytest.raises(SettingsInvalid, match="TWINSCORE_HOST"):
+        up(settings.model_copy(update={"host": host}))
+
+    assert not (settings.home / "logs").exists()
 
 
 @pytest.mark.cluster

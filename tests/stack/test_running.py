@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -60,16 +61,19 @@ def test_every_part_is_healthy(stack_settings: Settings, running: StackState) ->
     now = status(stack_settings)
 
     assert now.condition == "up"
-    assert [(part.name, part.ok) for part in now.components] == [("mlflow", True), ("ray", True), ("serve", True)]
+    assert [(part.name, part.ok) for part in now.components] == [
+        ("mlflow", True), ("ray", True), ("serve", True), ("edge", True),
+    ]  # fmt: skip
     assert all(part.pid is not None for part in now.components)
-    assert now.state == running
+    assert now.state is not None
+    assert now.state.ray == running.ray
 
 
 def test_up_twice_is_up_once(stack_settings: Settings, running: StackState) -> None:
     """A healthy stack is left as it is, and `up` says so."""
     said: list[str] = []
 
-    assert up(stack_settings, on_step=said.append) == running
+    assert up(stack_settings, on_step=said.append).ray == running.ray
     assert said == [f"Already up since {running.started_at}"]
 
 
@@ -84,8 +88,23 @@ def test_job_api_wants_the_token(running: StackState) -> None:
 
 
 def test_ingress_answers_before_the_first_model(running: StackState) -> None:
-    """HAProxy listens, and says itself that it has no route yet."""
+    """The edge and Serve's own HAProxy listen, and say themselves that they have no route yet."""
     assert get(running.serve.url, "/-/healthz")[0] in {200, 503}
+    assert get(f"http://{running.serve.ingress}", "/-/healthz")[0] in {200, 503}
+
+
+def test_killed_keeper_of_the_edge_is_replaced_by_up(stack_settings: Settings, running: StackState) -> None:
+    """The proxy goes on without its keeper; `status` says so, and `up` starts another one and nothing else."""
+    os.kill(running.edge.pid, signal.SIGKILL)
+    wait_until(lambda: status(stack_settings).condition == "broken")
+    seen = {part.name: part.health for part in status(stack_settings).components if not part.ok}
+    meanwhile = get(running.serve.url, "/-/healthz")[0]
+    again = up(stack_settings)
+
+    assert seen == {"edge": "its keeper is dead"}
+    assert meanwhile in {200, 503}
+    assert (again.ray, again.serve) == (running.ray, running.serve)
+    assert status(stack_settings).condition == "up"
 
 
 def test_mlflow_refuses_other_names_of_itself(running: StackState) -> None:
@@ -145,8 +164,6 @@ def test_commands_agree_with_the_python_side(stack_settings: Settings, running: 
 
 def test_down_after_the_head_was_killed(tmp_path: Path) -> None:
     """SIGKILL of the head leaves agents and HAProxy behind; they are seen, named by `up`, and ended by `down`."""
-    import signal
-
     settings = own_settings(tmp_path / "home")
     state = up(settings)
     try:

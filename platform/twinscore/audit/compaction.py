@@ -29,8 +29,7 @@ from twinscore.audit.disk import Disk, write_file
 from twinscore.audit.earlier import EarlierRows
 from twinscore.audit.head import Head, Part, encode_head, signed
 from twinscore.audit.places import LOCK, RESERVE, STREAMS, file_name, numbers, part_name, streams
-from twinscore.audit.reader import Entry, read_segment
-from twinscore.audit.record import decode_record
+from twinscore.audit.reader import entries_of, read_segment
 from twinscore.audit.repeats import settle_repeats
 from twinscore.audit.resume import seal_copy
 from twinscore.audit.rows import table_of
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from twinscore.audit.reader import Entry
     from twinscore.audit.segment import Segment
     from twinscore.clock import Clock
     from twinscore.contract.model import Contract
@@ -152,9 +152,7 @@ class _Work:
             segment = read_segment(stream, number, disk=self.disk)
             if last and segment.head is None:
                 return Compacted()  # its writer is at work
-            entries = [
-                Entry(stream.name, number, sequence, decode_record(payload)) for sequence, payload in segment.payloads()
-            ]
+            entries = entries_of(segment, stream)
         except AuditDamaged as damaged:
             facts = {"message": damaged.message, **damaged.fields}
             write_file(self.disk, stream / file_name(number, "damaged"), json.dumps(facts, default=str).encode())

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from twinscore.audit.record import AuditRecord
     from twinscore.audit.segment import Segment
 
-__all__ = ["Entry", "read_model", "read_segment", "read_stream"]
+__all__ = ["Entry", "entries_of", "read_model", "read_segment", "read_stream"]
 
 
 class Entry(NamedTuple):
@@ -65,11 +65,7 @@ def read_stream(
         if number in taken:
             continue
         try:
-            segment = read_segment(folder, number, disk=disk)
-            entries = [
-                Entry(segment.header.stream, number, sequence, decode_record(payload))
-                for sequence, payload in segment.payloads()
-            ]
+            entries = entries_of(read_segment(folder, number, disk=disk), folder)
         except FileNotFoundError:
             continue  # compaction took it meanwhile
         except AuditDamaged as damaged:
@@ -78,6 +74,24 @@ def read_stream(
             on_damage(damaged)
             continue
         yield from entries
+
+
+def entries_of(segment: Segment, folder: Path) -> list[Entry]:
+    """Return the records of a segment that was read from the stream's `folder`.
+
+    Raises:
+        AuditDamaged: the bytes are those that were written, and one of them is no record.
+    """
+    entries: list[Entry] = []
+    for (sequence, payload), (start, _) in zip(segment.payloads(), segment.places, strict=True):
+        try:
+            record = decode_record(payload)
+        except AuditDamaged as damaged:
+            path = str(folder / file_name(segment.header.number, "segment"))
+            message = f"Record {sequence} of {path}, at byte {start}: {damaged.message}"
+            raise AuditDamaged(message, path=path, offset=start, sequence=sequence) from damaged
+        entries.append(Entry(folder.name, segment.header.number, sequence, record))
+    return entries
 
 
 def read_model(folder: Path, *, on_damage: Callable[[AuditDamaged], None] | None = None) -> Iterator[Entry]:

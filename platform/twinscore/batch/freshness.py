@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from twinscore.batch.find import find_inputs
 from twinscore.batch.footer import read_footer, read_footer_at
-from twinscore.errors import InputEmpty, TwinscoreError
+from twinscore.errors import FileUnreadable, InputEmpty, TwinscoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, Sequence, Set
 
     import pyarrow.parquet as pq
 
-    from twinscore.batch.place import Place
+    from twinscore.batch.place import Found, Place
     from twinscore.batch.read import CommittedRun
     from twinscore.batch.spec_parts import FreshnessSpec
 
@@ -117,12 +117,13 @@ def check_freshness(
     began = datetime.fromisoformat(manifest["started_at"])
     then: list[Mapping[str, Any]] = manifest["input"]["files"]
     rows_then = sum(file["rows"] for file in then)
+    aside: list[Mapping[str, Any]] = manifest["input"].get("set_aside", [])
     shown = source or manifest["input"]["path"]
     locations = (shown,) if isinstance(shown, str) else tuple(shown)
     column = manifest["input"].get("columns", {}).get(time_column, time_column)
     run_age = max(moment - began, timedelta())
     try:
-        files = _look(locations, column)
+        files = _look(locations, column, {file["name"] for file in aside})
     except TwinscoreError as error:
         reason = f"The input cannot be looked at: {error.message}"
         return Freshness(
@@ -130,7 +131,7 @@ def check_freshness(
             rows_then=rows_then,
         )  # fmt: skip
     changes = compare_files(
-        {file["name"]: (file["bytes"], file["footer_sha256"]) for file in then},
+        {file["name"]: (file["bytes"], file["footer_sha256"] or "") for file in (*then, *aside)},
         {file.name: file.content for file in files},
     )
     read = {(file["bytes"], file["footer_sha256"]) for file in then}
@@ -194,8 +195,8 @@ def _judged(
     return "stale", f"{told} {differs or same} {todo}"
 
 
-def _look(locations: tuple[str, ...], column: str | None) -> list[_Seen]:
-    """Read every footer of the input.
+def _look(locations: tuple[str, ...], column: str | None, aside: Set[str]) -> list[_Seen]:
+    """Read every footer of the input; that of a file which was set aside may still be broken.
 
     Raises:
         FileUnreadable, StoreUnavailable, SettingsInvalid: it cannot be read.
@@ -208,7 +209,17 @@ def _look(locations: tuple[str, ...], column: str | None) -> list[_Seen]:
             return []
         raise error from None
     with ThreadPoolExecutor(_THREADS) as threads:
-        return list(threads.map(lambda file: _seen(place, file.name, column), found))
+        return list(threads.map(lambda file: _seen_or_aside(place, file, column, aside), found))
+
+
+def _seen_or_aside(place: Place, file: Found, column: str | None, aside: Set[str]) -> _Seen:
+    try:
+        return _seen(place, file.name, column)
+    except FileUnreadable:
+        if file.name not in aside:
+            raise
+        size = Path(place.shown(file.name)).stat().st_size if place.is_local else file.size
+        return _Seen(file.name, size or 0, 0, "", None, None)
 
 
 def _seen(place: Place, name: str, column: str | None) -> _Seen:

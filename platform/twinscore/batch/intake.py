@@ -9,20 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from twinscore.batch.aside import Allowance, is_of_the_file, set_aside
 from twinscore.batch.find import find_inputs, hive_values
 from twinscore.batch.footer import read_footer, read_footer_at
+from twinscore.batch.place import Place
 from twinscore.batch.plan import whole_files
 from twinscore.batch.recipe import Recipe, Side
 from twinscore.batch.sides import side_table
 from twinscore.batch.snapshot import Snapshot, take_snapshot
 from twinscore.contract.conform import canonical_type
 from twinscore.contract.model import type_name, type_of
-from twinscore.errors import InputEmpty, SchemaMismatch, SettingsInvalid, near
+from twinscore.errors import FileUnreadable, InputEmpty, SchemaMismatch, SettingsInvalid, near
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Mapping
 
-    from twinscore.batch.place import Found, Place
+    from twinscore.batch.aside import AsideFile
+    from twinscore.batch.place import Found
     from twinscore.batch.spec import ScoreSpec
     from twinscore.batch.spec_parts import JoinSpec
     from twinscore.contract.model import Contract
@@ -57,6 +61,7 @@ class Intake:
             "filter": recipe.filter.to_plain() if recipe.filter else None,
             "joins": [side.to_plain() for side in recipe.sides],
             "files": self.snapshot.to_plain(),
+            "set_aside": [file.to_plain() for file in self.snapshot.aside],
         }
 
 
@@ -82,13 +87,19 @@ class _First:
         return f"is of type {self.schema.field(found[0]).type} in {self.shown}, which no contract can hold."
 
 
-def open_intake(spec: ScoreSpec, contract: Contract) -> Intake:
+def open_intake(spec: ScoreSpec, contract: Contract, *, aside: Mapping[str, AsideFile] | None = None) -> Intake:
     """Find the files of a spec with absolute paths, and hold them against the contract.
+
+    Args:
+        spec: with `quarantine.files`, files that do not fit are set aside as far as its limit goes.
+        contract: what the files must be.
+        aside: files that are known to be broken where only reading shows it.
 
     Raises:
         FileUnreadable: a file or side table is missing, or is no Parquet.
         SchemaMismatch: a column is missing or of another type, in the files, the filter, the key or a side table.
         InputEmpty: there is no file, no row, or none that the filter leaves; not with `empty: commit`.
+        RunRefused: more files than allowed, or all, would be set aside.
         SettingsInvalid: a location, a renamed column or a joined one is not known, or a side table is too large.
         StoreUnavailable: an object store does not answer.
     """
@@ -99,7 +110,8 @@ def open_intake(spec: ScoreSpec, contract: Contract) -> Intake:
     except InputEmpty:
         if not may_be_empty:
             raise
-    first = _first_file(*found) if found else _First("no file", pa.schema([]), {})
+    allowance = Allowance(spec.quarantine, aside or {}) if spec.quarantine.files else None
+    first = _first_file(spec, contract, *found, allowance) if found else _First("no file", pa.schema([]), {})
     key = _key_schema(spec, contract, first)
     wanted = pa.schema([*contract.schema, *(item for item in key if item.name not in contract.schema.names)])
     _check_names(spec, wanted)
@@ -117,20 +129,47 @@ def open_intake(spec: ScoreSpec, contract: Contract) -> Intake:
     if found is None:
         return Intake(key, wanted, recipe, Snapshot(()), shown)
     snapshot = take_snapshot(
-        spec.inputs, wanted, contract=contract.name, recipe=recipe, found=found, may_be_empty=may_be_empty
-    )
+        spec.inputs, wanted, contract=contract.name, recipe=recipe, found=found, may_be_empty=may_be_empty,
+        allowance=allowance,
+    )  # fmt: skip
     # Read before anything is scored: a table that is too large, or has a key twice, stops the run here.
     for side in sides:
         side_table(side)
     return Intake(key, wanted, recipe, snapshot, shown)
 
 
-def _first_file(place: Place, found: list[Found]) -> _First:
-    shown = place.shown(found[0].name)
+def _first_file(
+    spec: ScoreSpec, contract: Contract, place: Place, found: list[Found], allowance: Allowance | None
+) -> _First:
+    """Return the first file; where bad ones may be set aside, the first that can be read and has the key."""
+    if allowance is None:
+        return _opened(place, found[0])
+    key = [spec.columns.get(name, name) for name in spec.key or contract.key]
+    readable: _First | None = None
+    broken: list[AsideFile] = []
+    for one in found:
+        try:
+            first = _opened(place, one)
+        except FileUnreadable as error:
+            if not is_of_the_file(error):
+                raise
+            broken.append(set_aside(place, one, error))
+            continue
+        if all(first.type_of(name) is not None or name in first.folders for name in key):
+            return first
+        readable = readable or first
+    if readable is None:
+        allowance.check(broken, ", ".join(Place.at(location).shown() for location in spec.inputs), len(found))
+    assert readable is not None
+    return readable
+
+
+def _opened(place: Place, found: Found) -> _First:
+    shown = place.shown(found.name)
     if place.is_local:
         metadata = read_footer(shown)[2]
     else:
-        *_, metadata, file = read_footer_at(place, found[0].name)
+        *_, metadata, file = read_footer_at(place, found.name)
         file.close()
     return _First(shown, metadata.schema.to_arrow_schema(), hive_values(shown))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +41,8 @@ class Look:
     """Rows with a line that was asked for."""
     rows_home: int = 0
     """Rows that linked runs brought home, whatever was asked for."""
+    files: tuple[dict[str, Any], ...] = ()
+    """Files that were set aside whole, as the manifest has them; their rows are not among `rows`."""
 
 
 def refused_or_committed(folder: Path) -> CommittedRun:
@@ -90,7 +92,8 @@ def look(run: CommittedRun, *, rule: str | None = None, column: str | None = Non
         _refuse_unknown("rule", rule, everything[0], run)
     if column is not None and column not in everything[1]:
         _refuse_unknown("column", column, everything[1], run)
-    return Look(run.manifest["run_id"], _sorted(rules), _sorted(columns), rows, came_home)
+    files = tuple(run.manifest["input"].get("set_aside", ()))
+    return Look(run.manifest["run_id"], _sorted(rules), _sorted(columns), rows, came_home, files)
 
 
 def quarantine_lines(

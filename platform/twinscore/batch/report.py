@@ -69,6 +69,11 @@ class RunReport:
         return int(self.manifest["rows_quarantined"])
 
     @property
+    def files_quarantined(self) -> int:
+        """Files of the input that were set aside whole; their rows are in no count."""
+        return int(self.manifest.get("files_quarantined", 0))
+
+    @property
     def rows_per_s(self) -> float:
         """Rows of the input per second, from first look to commit."""
         return float(self.manifest["rows_per_s"])
@@ -78,7 +83,12 @@ class RunReport:
         names = ("run_id", "model", "version", "rows_in", "rows_scored", "rows_quarantined", "rows_flagged",
                  "rows_per_s", "rows_per_s_after_start")  # fmt: skip
         facts = {name: self.manifest[name] for name in names}
-        return {**facts, "output": str(self.folder), "already_committed": self.already_committed}
+        return {
+            **facts,
+            "files_quarantined": self.files_quarantined,
+            "output": str(self.folder),
+            "already_committed": self.already_committed,
+        }
 
 
 def refusal(

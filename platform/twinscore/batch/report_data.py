@@ -21,6 +21,7 @@ __all__ = ["REPORT_FORMAT", "report_of"]
 REPORT_FORMAT = 1
 TOP_RULES = 10
 SHOWN_RESULTS = 40
+SHOWN_FILES = 20
 _WHOLE = ("total", "scoring")
 _LEAST_S = 0.01
 """A step that took less has no rate: seconds are kept to a thousandth."""
@@ -74,6 +75,7 @@ def _rows(manifest: Mapping[str, Any], rows_in: int) -> dict[str, Any]:
         "quarantined": refused,
         "flagged": flagged,
         "filtered": int(manifest.get("rows_filtered") or 0),
+        "files_quarantined": int(manifest.get("files_quarantined") or 0),
         "share_scored": _share(scored, rows_in),
         "share_quarantined": _share(refused, rows_in),
         "share_flagged": _share(flagged, scored),
@@ -158,12 +160,17 @@ def _review(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def _quarantine(manifest: Mapping[str, Any], rows_in: int) -> dict[str, Any]:
     rules = sorted((manifest.get("rules") or {}).items(), key=lambda item: (-item[1], item[0]))
+    names = ("name", "bytes", "rows", "reason")
+    source = manifest.get("input") or {}
+    aside = [{name: one.get(name) for name in names} for one in source.get("set_aside") or ()]
     return {
         "rules": [
             {"rule": rule, "rows": int(rows), "share": _share(rows, rows_in)} for rule, rows in rules[:TOP_RULES]
         ],
         "more": max(len(rules) - TOP_RULES, 0),
         "limit": dict(manifest.get("quarantine_limit") or {}),
+        "files": aside[:SHOWN_FILES],
+        "more_files": max(len(aside) - SHOWN_FILES, 0),
     }
 
 

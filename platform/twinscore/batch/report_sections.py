@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["sections", "text"]
 
 SHOWN_DECISIONS = 20
+_REASON = 400
 _NOTE = (
     "Each bin holds about the same number of reference rows; where bars leave the line, scores moved. "
     "PSI below 0.1 is no shift to speak of, from 0.25 it is a large one."
@@ -128,8 +129,9 @@ def _importance(importance: Mapping[str, Any] | None) -> str:
 
 def _quarantine(quarantine: Mapping[str, Any], links: Mapping[str, Any]) -> str:
     listed = quarantine["rules"]
+    aside = _aside(quarantine)
     if not listed:
-        return _card("Quarantine", '<p class="good">No row was refused.</p>')
+        return _card("Quarantine", f'<p class="good">No row was refused.</p>{aside}')
     most = max(one["rows"] for one in listed) or 1
     rows = [
         (_rule(one["rule"]) + bar(one["rows"] / most, kind="bad"), count(one["rows"]),
@@ -139,7 +141,18 @@ def _quarantine(quarantine: Mapping[str, Any], links: Mapping[str, Any]) -> str:
     heads = [("rule", ""), ("rows", "n"), ("of all", "n")]
     where = f'<p><a href="{links["quarantine"]}">Refused rows</a></p>' if links["quarantine"] else ""
     table = _table("Refused rows by rule; a row may break several", heads, rows)
-    return _card("Quarantine", table + _more(quarantine["more"], "rules") + where)
+    return _card("Quarantine", table + _more(quarantine["more"], "rules") + where + aside)
+
+
+def _aside(quarantine: Mapping[str, Any]) -> str:
+    """Return the files that were set aside, of which no row is in any count."""
+    listed = quarantine.get("files")
+    if not listed:
+        return ""
+    heads = [("file", ""), ("rows", "n"), ("reason", "")]
+    rows = [(f"<code>{text(one['name'])}</code>", count(one["rows"]), text(one["reason"], _REASON)) for one in listed]
+    table = _table("Files that were set aside; their rows are in no count", heads, rows)
+    return table + _more(quarantine.get("more_files", 0), "files")
 
 
 def _review(review: Mapping[str, Any], rows: Mapping[str, Any]) -> str:

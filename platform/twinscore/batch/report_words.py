@@ -85,6 +85,9 @@ def summary(report: Mapping[str, Any]) -> str:
     said = f"{count(rows['scored'])} of {count(rows['in'])} rows were scored"
     if rows["quarantined"]:
         said += f"; {count(rows['quarantined'])} are in quarantine ({percent(rows['share_quarantined'])})"
+    files = rows.get("files_quarantined", 0)
+    if files:
+        said += f"; {count(files)} {'file was' if files == 1 else 'files were'} set aside"
     if run["verdict"] == "REFUSED":
         return f"{said}. The run was refused: its predictions were dropped."
     words = shift_words((report["scores"] or {}).get("shift"))

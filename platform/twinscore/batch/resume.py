@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twinscore.batch.aside import AsideFile
+from twinscore.batch.manifest import committed_run
 from twinscore.batch.staging import drop_interrupted, interrupted_runs
 from twinscore.errors import StoreConflict
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from twinscore.batch.fingerprint import Identity
     from twinscore.batch.spec import ScoreSpec
 
-__all__ = ["make_way", "pinned_version"]
+__all__ = ["aside_before", "make_way", "pinned_version"]
 
 
 def pinned_version(spec: ScoreSpec) -> str | None:
@@ -28,6 +30,18 @@ def pinned_version(spec: ScoreSpec) -> str | None:
         if facts["requested"] == spec.model:
             return f"{facts['identity']['model']}/{facts['identity']['version']}"
     return None
+
+
+def aside_before(target: Path) -> dict[str, AsideFile]:
+    """Return, by name, the files that the run at `target`, committed or interrupted, had set aside.
+
+    Broken pages are seen only when they are read, so the same call finds its own run by what that one knew. A file
+    counts as long as it has the size and the footer that it had.
+    """
+    run = committed_run(target)
+    listed = [run["input"]] if run is not None else interrupted_runs(target)
+    plain = [one for facts in listed for one in facts.get("set_aside", ())]
+    return {one["name"]: AsideFile(**one) for one in plain}
 
 
 def make_way(target: Path, identity: Identity, versions: Mapping[str, str], *, restart: bool) -> None:

@@ -8,6 +8,7 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twinscore.batch.broken import broken_pages
 from twinscore.batch.cache_files import cache_committed
 from twinscore.batch.drive import Pool, ray_workers
 from twinscore.batch.fingerprint import FORMAT, Identity
@@ -21,19 +22,20 @@ from twinscore.batch.publish import publish_all
 from twinscore.batch.read import CommittedRun
 from twinscore.batch.report import RunReport, refusal
 from twinscore.batch.report_files import write_report
-from twinscore.batch.resume import make_way, pinned_version
+from twinscore.batch.resume import aside_before, make_way, pinned_version
 from twinscore.batch.shard import ShardJob
 from twinscore.batch.snapshot import no_row_passes
 from twinscore.batch.staging import Staging
 from twinscore.clock import SystemClock
 from twinscore.contract.model import type_name
-from twinscore.errors import SettingsInvalid, StoreConflict
+from twinscore.errors import FileUnreadable, SchemaMismatch, SettingsInvalid, StoreConflict
 from twinscore.wiring import load_version, prediction_sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+    from twinscore.batch.intake import Intake
     from twinscore.batch.progress import ProgressCallback
     from twinscore.batch.spec import ScoreSpec
     from twinscore.bundle.files import Bundle
@@ -82,7 +84,7 @@ def run_version(
 
     Raises:
         FileUnreadable, SchemaMismatch, InputEmpty: the input cannot be used; nothing was scored.
-        RunRefused: more rows were refused than the spec allows, or a run-level rule failed.
+        RunRefused: more rows or files were refused than the spec allows, or a run-level rule failed.
         StoreConflict: the output holds something else, or the input changed meanwhile.
         StoreUnavailable: the output cannot be written.
         PredictFailed, StackBroken: Ray, or a worker, failed; what was finished is kept for the next call.
@@ -95,7 +97,32 @@ def run_version(
     sinks = [(masked(one.to), prediction_sink(settings, one.to, one.table)) for one in spec.publish]
     reporter.step("snapshot", detail=f"{version.ref}, bundle {bundle.digest[:12]}")
     _refuse_overlap(spec)
-    intake = open_intake(spec, bundle.contract)
+    aside = aside_before(target) if spec.quarantine.files and not spec.restart else {}
+    while True:
+        intake = open_intake(spec, bundle.contract, aside=aside)
+        try:
+            report = _run_over(intake, settings, spec, version, bundle, reporter, clock, began, workers)
+        except (FileUnreadable, SchemaMismatch):
+            broken = broken_pages(intake, threads=settings.num_cpus) if spec.quarantine.files else {}
+            if not broken:
+                raise
+            # Without these files it is a run of its own, with an id of its own, so it begins anew.
+            aside = {**aside, **broken}
+            reporter.step("snapshot", detail=f"begins again without {', '.join(sorted(broken))}")
+            continue
+        report = _cached(_published(report, sinks, reporter), settings, spec, reporter)
+        told = f"run {report.run_id} " + ("was committed before" if report.already_committed else f"at {target}")
+        rate = 0.0 if report.already_committed else report.rows_per_s
+        reporter.finish(report.rows_in, report.rows_quarantined, rate, told)
+        return report
+
+
+def _run_over(
+    intake: Intake, settings: Settings, spec: ScoreSpec, version: ModelVersion, bundle: Bundle,
+    reporter: Reporter, clock: Clock, began: float, workers: Callable[[Settings], AbstractContextManager[Pool]],
+) -> RunReport:  # fmt: skip
+    """Score an input that was found fit, and commit; raises as `run_version`."""
+    target = Path(spec.output)
     key, snapshot = intake.key, intake.snapshot
     identity = Identity(
         model=version.model, version=version.version, bundle=bundle.digest, contract=bundle.contract_digest,
@@ -105,8 +132,6 @@ def run_version(
     run_id = identity.run_id
     earlier = _earlier(target, run_id)
     if earlier is not None:
-        earlier = _cached(_published(earlier, sinks, reporter), settings, spec, reporter)
-        reporter.finish(earlier.rows_in, earlier.rows_quarantined, 0.0, f"run {run_id} was committed before")
         return earlier
     versions = {name: installed(name) for name in _WRITERS}
     facts = {
@@ -115,6 +140,7 @@ def run_version(
         "requested": spec.model,
         "started_at": clock.now().isoformat(),
         "versions": versions,
+        "set_aside": [file.to_plain() for file in snapshot.aside],
     }
     make_way(target, identity, versions, restart=spec.restart)
     with Staging(target, run_id, facts, restart=spec.restart) as staging:
@@ -156,6 +182,7 @@ def run_version(
             "key": key.names,
             "explain": asdict(spec.explain),
             "quarantine_limit": asdict(spec.quarantine),
+            "files_quarantined": len(snapshot.aside),
             **counts(passes.results, snapshot),
             "run_results": [asdict(answer) for answer in answers],
             "files": [part.to_plain() for result in passes.results for part in result.parts],
@@ -171,10 +198,7 @@ def run_version(
             staging.refuse({**manifest, "refused": refused.message})
             raise refused
         staging.commit(manifest)
-    report = _published(RunReport(target, manifest, already_committed=False), sinks, reporter)
-    report = _cached(report, settings, spec, reporter)
-    reporter.finish(report.rows_in, report.rows_quarantined, report.rows_per_s, f"run {run_id} at {target}")
-    return report
+    return RunReport(target, manifest, already_committed=False)
 
 
 def _published(report: RunReport, sinks: Sequence[tuple[str, PredictionSink]], reporter: Reporter) -> RunReport:

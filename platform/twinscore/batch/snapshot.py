@@ -10,11 +10,13 @@ import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from twinscore.batch.aside import AsideFile, is_of_the_file, set_aside
 from twinscore.batch.bounds import FileColumns, left_out
 from twinscore.batch.find import find_inputs, hive_values
 from twinscore.batch.footer import read_footer, read_footer_at
@@ -22,13 +24,14 @@ from twinscore.batch.place import Place
 from twinscore.batch.recipe import Recipe, partition_value
 from twinscore.contract.conform import canonical_type
 from twinscore.contract.model import type_name
-from twinscore.errors import InputEmpty, SchemaMismatch, StoreConflict, near
+from twinscore.errors import FileUnreadable, InputEmpty, SchemaMismatch, StoreConflict, near
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pyarrow.parquet as pq
 
+    from twinscore.batch.aside import Allowance
     from twinscore.batch.place import Found
 
 __all__ = ["InputFile", "Snapshot", "find_files", "no_row_passes", "read_footer", "take_snapshot"]
@@ -77,6 +80,8 @@ class Snapshot:
     files: tuple[InputFile, ...]
     place: Place | None = field(default=None, compare=False)
     """Where the files lie; None for this machine."""
+    aside: tuple[AsideFile, ...] = ()
+    """Files of which no row is read, in order of name."""
 
     @property
     def rows(self) -> int:
@@ -90,8 +95,11 @@ class Snapshot:
 
     @property
     def digest(self) -> str:
-        """SHA-256 in hex over names, sizes, rows, footers and folders."""
-        return hashlib.sha256(json.dumps(self.to_plain(), separators=(",", ":")).encode()).hexdigest()
+        """SHA-256 in hex over names, sizes, rows, footers and folders, and over what is set aside."""
+        facts: Any = self.to_plain()
+        if self.aside:
+            facts = {"files": facts, "aside": [[file.name, *file.content] for file in self.aside]}
+        return hashlib.sha256(json.dumps(facts, separators=(",", ":")).encode()).hexdigest()
 
     def to_plain(self) -> list[dict[str, Any]]:
         """Return what the manifest keeps of each file."""
@@ -110,6 +118,7 @@ def take_snapshot(
     recipe: Recipe | None = None,
     found: tuple[Place, list[Found]] | None = None,
     may_be_empty: bool = False,
+    allowance: Allowance | None = None,
 ) -> Snapshot:
     """Read every footer and hold its columns against the wanted ones.
 
@@ -120,18 +129,23 @@ def take_snapshot(
         recipe: where columns come from and which rows stay.
         found: the files, when they are known already.
         may_be_empty: whether files without a row that stays are an answer, and no error.
+        allowance: set files that do not fit aside; None raises instead.
 
     Raises:
         FileUnreadable: a file is missing, empty, truncated or not Parquet.
         SchemaMismatch: a column is missing or of another type; file, column and both types are named.
         InputEmpty: there is no file, or no row, or the filter leaves none.
+        RunRefused: more files than allowed, or all, would be set aside.
         StoreConflict: a file of a store changed since it was listed.
         StoreUnavailable: an object store does not answer.
     """
     recipe = recipe or Recipe()
     locations = (str(source),) if isinstance(source, str | Path) else tuple(source)
     place, names = found or find_inputs(locations)
+    check: Callable[[Found], tuple[InputFile | AsideFile, list[str]]]
     check = _FileCheck(place, recipe, recipe.read_schema(wanted), frozenset(wanted.names))
+    if allowance is not None:
+        check = partial(_kept_or_aside, check, place, allowance.known)
     # One task per file would cost more than a small file's footer.
     tasks = [names[start : start + _PER_TASK] for start in range(0, len(names), _PER_TASK)]
     if not place.is_local:
@@ -144,7 +158,13 @@ def take_snapshot(
         more = f" And {len(faults) - _SHOWN} more." if len(faults) > _SHOWN else ""
         message = f"{shown} does not fit contract {contract!r}: {' '.join(faults[:_SHOWN])}{more} Nothing was scored."
         raise SchemaMismatch(message, source=shown, contract=contract, faults=faults)
-    snapshot = Snapshot(tuple(file for file, _ in answers), None if place.is_local else place)
+    snapshot = Snapshot(
+        tuple(file for file, _ in answers if isinstance(file, InputFile)),
+        None if place.is_local else place,
+        tuple(file for file, _ in answers if isinstance(file, AsideFile)),
+    )
+    if allowance is not None:
+        allowance.check(snapshot.aside, shown, len(names))
     if may_be_empty:
         return snapshot
     if not snapshot.rows:
@@ -153,6 +173,26 @@ def take_snapshot(
     if snapshot.rows == snapshot.rows_left_out:
         raise no_row_passes(recipe, shown, snapshot.rows)
     return snapshot
+
+
+def _kept_or_aside(
+    check: Callable[[Found], tuple[InputFile | AsideFile, list[str]]],
+    place: Place,
+    known: Mapping[str, AsideFile],
+    found: Found,
+) -> tuple[InputFile | AsideFile, list[str]]:
+    """Return a file as its check does, or what is kept of one that cannot be scored."""
+    try:
+        file, faults = check(found)
+    except (FileUnreadable, SchemaMismatch) as error:
+        if not is_of_the_file(error):
+            raise
+        return set_aside(place, found, error), []
+    if faults:
+        return set_aside(place, found, SchemaMismatch(" ".join(faults))), []
+    before = known.get(found.name)
+    same = before is not None and isinstance(file, InputFile) and before.content == (file.size, file.footer)
+    return before if before is not None and same else file, []
 
 
 def no_row_passes(recipe: Recipe, shown: str, rows: int) -> InputEmpty:

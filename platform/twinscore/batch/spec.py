@@ -7,7 +7,7 @@ key: [loan_id]                  # optional: the contract's key when left out
 columns: {income: yearly_inc}   # optional: where the files call a column otherwise
 filter: [[country, in, [DE, FR]]]
 join: [{path: features/customers, on: customer_id, columns: [segment]}]
-quarantine: {share: 0.1}        # optional: most rows that may be refused
+quarantine: {share: 0.1}        # optional: most rows that may be refused; files: true sets bad files aside
 """
 
 from __future__ import annotations

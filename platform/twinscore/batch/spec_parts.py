@@ -25,18 +25,24 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuarantineLimit:
-    """The most rows that may be refused; a run with more becomes visible nowhere."""
+    """The most rows and files that may be refused; a run with more becomes visible nowhere."""
 
     share: float = 0.1
     """Share of the input's rows, from 0 to 1."""
     count: int | None = None
     """Number of rows; None leaves only the share."""
+    files: bool = False
+    """Whether a file that cannot be read, or has other columns, is set aside whole; else it ends the run."""
+    max_files: int | None = 10
+    """Number of files, with `files: true`; None sets no limit but all of them."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
             refuse("quarantine.share", "from 0 to 1", self.share)
         if self.count is not None and self.count < 0:
             refuse("quarantine.count", "0 or more", self.count)
+        if self.max_files is not None and self.max_files < 0:
+            refuse("quarantine.max_files", "0 or more", self.max_files)
 
     def allows(self, refused: int, rows: int) -> bool:
         """Tell whether `refused` of `rows` rows stay within the limit."""

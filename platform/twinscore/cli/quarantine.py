@@ -112,6 +112,13 @@ def _print_table(seen: Look, lines: Iterator[pa.Table], *, refused: str | None, 
     home = f"; {seen.rows_home:,} came home" if seen.rows_home else ""
     console.print(f"{seen.rows:,} rows in the quarantine of run {seen.run_id}{home}", highlight=False, soft_wrap=True)
     _print_counts(console, seen.rules)
+    if seen.files:
+        what = "1 file was" if len(seen.files) == 1 else f"{len(seen.files):,} files were"
+        console.print(f"{what} set aside whole; the rows are in no count", highlight=False)
+    for file in seen.files:
+        rows = "rows unknown" if file["rows"] is None else f"{file['rows']:,} rows"
+        told = f"  {file['path']} ({file['bytes']:,} bytes, {rows}): {file['reason']}"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
     shown: Table | None = None
     count = 0
     for table in lines:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["score_command"]
 
 _SHOWN_RULES = 5
+_SHOWN_FILES = 10
 
 
 def score_command(
@@ -135,6 +136,14 @@ def _print_report(console: Console, report: RunReport) -> None:
     filtered = int(report.manifest.get("rows_filtered", 0))
     if filtered:
         console.print(f"  {filtered:,} more rows of the input were left out by the filter", highlight=False)
+    if report.files_quarantined:
+        listed = report.manifest["input"]["set_aside"]
+        what = "1 file was" if len(listed) == 1 else f"{len(listed):,} files were"
+        console.print(f"  [yellow]{what} set aside:[/]", highlight=False)
+        for file in listed[:_SHOWN_FILES]:
+            console.print(f"    {file['name']}: {file['reason']}", markup=False, highlight=False, soft_wrap=True)
+        if len(listed) > _SHOWN_FILES:
+            console.print(f"    and {len(listed) - _SHOWN_FILES} more files", highlight=False)
     rules = sorted(report.manifest.get("rules", {}).items(), key=lambda item: (-item[1], item[0]))
     for rule, count in rules[:_SHOWN_RULES]:
         console.print(f"  {count:>10,}  {rule}", markup=False, highlight=False)

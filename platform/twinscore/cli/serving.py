@@ -52,8 +52,16 @@ def serve_command(
 
 
 def parity_command(
-    model: Annotated[str, typer.Option(help="The served model: NAME, NAME@ALIAS or NAME/VERSION.")],
-    input: Annotated[Path, typer.Option(help="Parquet file, folder or glob.")],  # noqa: A002 - the option's name
+    model: Annotated[
+        str | None, typer.Option(help="The served model: NAME, NAME@ALIAS or NAME/VERSION.", show_default=False)
+    ] = None,
+    input: Annotated[  # noqa: A002 - the option's name
+        str | None, typer.Option(help="Parquet file, folder or glob.", show_default=False)
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a committed run: compare what it has on disk. Needs no model and no input."),
+    ] = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows to compare, from the start.")] = 10_000,
     url: Annotated[str | None, typer.Option(help="Address of the endpoint, when it is not this stack's.")] = None,
     key_file: Annotated[Path | None, typer.Option(help="File with the API key for that address.")] = None,
@@ -62,19 +70,22 @@ def parity_command(
     from rich.console import Console
     from rich.progress import Progress
 
-    from twinscore.online.check import parity
-    from twinscore.settings import load_settings
+    from twinscore import api
 
+    if run is None and (model is None or input is None):
+        raise typer.BadParameter("Give --model and --input, or --run FOLDER.")  # noqa: EM101 - typer prints it
     console = Console()
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("Comparing rows", total=None)
-        found = parity(
-            load_settings(), model, input, rows, url=url, api_key=_key_in(key_file),
+        found = api.parity(
+            model, input, rows, run=run, url=url, api_key=_key_in(key_file),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
     report = found.report
     console.print(f"{found.model} version {found.version}, bundle {found.bundle_digest[:12]}")
     console.print(f"  rows           {found.n_rows:,} ({found.n_refused:,} refused by the batch path)")
+    if found.n_by_key:
+        console.print(f"  not asked      {found.n_by_key:,} more rows, which the run refused for their key alone")
     console.print(f"  requests       {found.n_requests:,} ({found.n_single:,} with one row) in {found.seconds:.1f} s")
     console.print(f"  differing bits {report.differing_bits:,} in {report.differing_rows:,} rows")
     console.print(f"  verdicts       {len(found.verdicts_differ):,} differ")

@@ -1,14 +1,14 @@
 """The promise held against a running endpoint: the same rows through both paths, compared bit by bit.
 
-The batch side is the scoring core on a table, the online side is HTTP. Both must be the same version, refuse
-the same rows and give the same bits for the others.
+The batch side is the scoring core on a table, or what a committed run has on disk; the online side is HTTP. Both must
+be the same version, refuse the same rows and give the same bits for the others.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +27,10 @@ from twinscore.ports.model_store import parse_ref
 
 if TYPE_CHECKING:
     from twinscore.bundle.files import Bundle
-    from twinscore.scoring.parity import ParityReport
+    from twinscore.scoring.parity import ParityReport, StoredScores
     from twinscore.settings import Settings
 
-__all__ = ["ParityCheck", "compare_paths", "parity"]
+__all__ = ["ParityCheck", "compare_answers", "compare_paths", "parity", "run_parity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ class ParityCheck:
     n_single: int
     """Requests that carried one row."""
     seconds: float
+    n_by_key: int = 0
+    """Rows of a run that it refused for their key alone, which no endpoint can judge; not asked for."""
 
     @property
     def equal(self) -> bool:
@@ -88,14 +90,10 @@ def parity(
         Unauthenticated, Forbidden: the endpoint asks for a key, or for another one.
         PredictFailed: the endpoint stopped answering, or changed its version meanwhile.
     """
-    from twinscore.online.deploy import endpoint_url
     from twinscore.wiring import load_version
 
     name = parse_ref(model).model
-    if url is None:
-        url = endpoint_url(settings, name)
-        api_key = api_key or local_key(settings.home, now=SystemClock().now())
-    with PredictClient(url, api_key=api_key, timeout_s=settings.request_timeout_s) as client:
+    with _client(settings, name, url, api_key) as client:
         served = client.version()
         asked = f"{name}/{served['version']}" if model == name else model
         found, bundle = load_version(settings, asked)
@@ -109,6 +107,49 @@ def parity(
         return compare_paths(client, table, bundle, seed=seed, progress=progress)
 
 
+def run_parity(
+    settings: Settings,
+    run: StoredScores,
+    *,
+    url: str | None = None,
+    api_key: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> ParityCheck:
+    """Ask the endpoint for the rows of a committed run, and compare its answers with what the run has on disk.
+
+    Args:
+        settings: where the endpoints are.
+        run: the run's input rows, and what it wrote for them.
+        url, api_key, seed, progress: as for `parity`.
+
+    Raises:
+        ModelNotReady: the model is not served, or another version than the run's is.
+        PredictFailed: the endpoint stopped answering, or changed its version meanwhile.
+    """
+    with _client(settings, run.model, url, api_key) as client:
+        served = client.version()
+        if served["bundle_digest"] != run.bundle_digest:
+            message = (
+                f"{client.url} serves version {served['version']} (bundle {served['bundle_digest'][:12]}), and run "
+                f"{run.run_id} was scored by version {run.version} (bundle {run.bundle_digest[:12]}). "
+                f"Run `twinscore serve --model {run.model}/{run.version}`."
+            )
+            raise ModelNotReady(message, url=client.url, served=served["version"], asked=run.version)
+        found = compare_answers(client, run.table, run.scores, run.accepted, seed=seed, progress=progress)
+        return replace(found, n_by_key=run.n_by_key)
+
+
+def _client(settings: Settings, model: str, url: str | None, api_key: str | None) -> PredictClient:
+    """Return a client of this stack's endpoint, or of the one at `url`, which gets no key of this stack."""
+    from twinscore.online.deploy import endpoint_url
+
+    if url is None:
+        url = endpoint_url(settings, model)
+        api_key = api_key or local_key(settings.home, now=SystemClock().now())
+    return PredictClient(url, api_key=api_key, timeout_s=settings.request_timeout_s)
+
+
 def compare_paths(
     client: PredictClient, table: pa.Table, bundle: Bundle, *, seed: int = 0, progress: Progress | None = None
 ) -> ParityCheck:
@@ -119,11 +160,30 @@ def compare_paths(
     """
     from twinscore.scoring.table import check_and_score
 
+    verdict, scored = check_and_score(table, bundle)
+    accepted = verdict.accepted.nonzero()[0].tolist()
+    return compare_answers(client, table, scored, accepted, seed=seed, progress=progress)
+
+
+def compare_answers(
+    client: PredictClient,
+    table: pa.Table,
+    scored: pa.Table,
+    accepted: Sequence[int],
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> ParityCheck:
+    """Ask the client for every row of a table, and compare with scores that are known.
+
+    Args:
+        table: (n_rows, contract.columns).
+        scored: (n_accepted, SCORE_SCHEMA).
+        accepted: positions of the scored rows in the table, in the order of `scored`; the others must be refused.
+    """
     served = client.version()
     version = str(served["version"])
     started = time.monotonic()
-    verdict, scored = check_and_score(table, bundle)
-    accepted = verdict.accepted.nonzero()[0].tolist()
     requests = group_rows(table, set(accepted), seed)
     answers = ask_all(client, requests, table.num_rows, version, progress)
     return ParityCheck(

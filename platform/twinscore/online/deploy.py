@@ -6,7 +6,9 @@ The registry is asked here, once. What a replica gets is a folder in the bundle 
 from __future__ import annotations
 
 import logging
+import ssl
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinscore.access.local import local_key
@@ -44,7 +46,7 @@ def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeS
     """
     from ray import serve
 
-    from twinscore.wiring import load_version
+    from twinscore.wiring import load_version, serve_ingress
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # its news is for the log of the stack
     spec = spec or ServeSpec(model=ref, replicas=replicas)
@@ -52,11 +54,12 @@ def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeS
     application = build_application(
         spec, settings, folder=str(bundle.folder), digest=bundle.digest, model=found.model, version=found.version
     )
+    host, port = serve_ingress(settings)
     serve.start(
         proxy_location="HeadOnly",
         http_options={
-            "host": settings.host,
-            "port": settings.serve_port,
+            "host": host,
+            "port": port,
             "request_timeout_s": settings.request_timeout_s,
         },
     )
@@ -69,7 +72,7 @@ def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeS
         )
         raise ModelNotReady(message, model=found.model, version=found.version) from error
     url = endpoint_url(settings, found.model)
-    _wait_ready(url, bundle.digest, local_key(settings.home, now=SystemClock().now()))
+    _wait_ready(url, bundle.digest, local_key(settings.home, now=SystemClock().now()), settings.tls_certificate)
     return url
 
 
@@ -83,7 +86,8 @@ def stop_model(model: str) -> None:
 def endpoint_url(settings: Settings, model: str) -> str:
     """Return the address under which a model is served on this stack."""
     host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
-    return f"http://{host}:{settings.serve_port}/{model}"
+    scheme = "http" if settings.tls_certificate is None else "https"
+    return f"{scheme}://{host}:{settings.serve_port}/{model}"
 
 
 def build_application(
@@ -122,7 +126,7 @@ def build_application(
     return deployment.bind(folder, digest, model=model, version=version, settings=settings, spec=spec)
 
 
-def _wait_ready(url: str, digest: str, api_key: str | None) -> None:
+def _wait_ready(url: str, digest: str, api_key: str | None, certificate: Path | None = None) -> None:
     """Wait until the proxy routes to the new version.
 
     Serve calls an application running before its proxies have heard of the route, and a proxy answers 404 to
@@ -133,7 +137,7 @@ def _wait_ready(url: str, digest: str, api_key: str | None) -> None:
     deadline = time.monotonic() + _READY_TIMEOUT_S
     seen = "no answer"
     headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
-    with httpx.Client(headers=headers, timeout=5.0, trust_env=False) as client:
+    with httpx.Client(headers=headers, timeout=5.0, trust_env=False, verify=_only(certificate)) as client:
         while time.monotonic() < deadline:
             try:
                 answer = client.get(f"{url}/version")
@@ -145,6 +149,16 @@ def _wait_ready(url: str, digest: str, api_key: str | None) -> None:
             time.sleep(_POLL_S)
     message = f"The endpoint {url} did not become ready within {_READY_TIMEOUT_S:.0f} s (last seen: {seen})."
     raise ModelNotReady(message, url=url, seen=seen)
+
+
+def _only(certificate: Path | None) -> ssl.SSLContext | bool:
+    """Return what trusts the edge's own certificate alone, whatever name it is for: it is asked by its address."""
+    if certificate is None:
+        return True
+    context = ssl.create_default_context(cafile=str(certificate))
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.check_hostname = False
+    return context
 
 
 def _last_line(error: BaseException) -> str:

@@ -18,6 +18,7 @@ import structlog
 
 from twinscore.access.gate import Access, require_access
 from twinscore.audit.head import load_secret
+from twinscore.audit.operate import audit_key, audit_salt
 from twinscore.audit.places import STREAMS, model_folder
 from twinscore.audit.writer import SegmentWriter
 from twinscore.errors import AuditUnavailable, StoreError
@@ -79,7 +80,7 @@ class Front:
         self.writer: SegmentWriter | None = None
         if self._audit.enabled:
             self.writer = open_stream(settings, gateway.model, self._audit)
-            gateway.record_with(load_secret(settings.home / "audit" / "salt"), self._why_not)
+            gateway.record_with(load_secret(audit_salt(settings.home)), self._why_not)
         self.listener = HttpListener(
             gateway,
             host=host,
@@ -160,7 +161,7 @@ def open_stream(settings: Settings, model: str, policy: AuditPolicy) -> SegmentW
         AuditUnavailable: none can be opened.
     """
     folder = model_folder(settings.lake, model) / STREAMS
-    key = load_secret(settings.home / "audit" / "key")
+    key = load_secret(audit_key(settings.home))
     machine = "".join([sign if sign.isalnum() or sign in "-." else "-" for sign in socket.gethostname()]) or "machine"
     for number in range(_MOST_STREAMS):
         try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["ParityReport", "compare"]
+__all__ = ["ParityReport", "StoredScores", "compare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,24 @@ class ParityReport:
     differing_rows: int
     differing_bits: int
     first: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredScores:
+    """Rows of a committed run as it read them, beside what it wrote for them."""
+
+    model: str
+    version: str
+    run_id: str
+    bundle_digest: str
+    table: pa.Table
+    """Rows that each can be judged alone, refused ones included: (n_rows, contract.columns)."""
+    scores: pa.Table
+    """(n_accepted, SCORE_SCHEMA)."""
+    accepted: tuple[int, ...]
+    """Positions in `table` of the rows with scores, in their order."""
+    n_by_key: int
+    """Rows that the run refused for their key alone, missing or repeated in its input; not in `table`."""
 
 
 def compare(batch: pa.Table, online: pa.Table, *, key: Sequence[str]) -> ParityReport:

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from twinscore.settings import Settings
     from twinscore.stack.state import StackState
 
-__all__ = ["client_environment", "head_environment", "mlflow_environment", "ray_client", "shell_environment"]
+__all__ = [
+    "client_environment",
+    "edge_environment",
+    "head_environment",
+    "mlflow_environment",
+    "ray_client",
+    "shell_environment",
+]
 
 SERVE_PORTS = 4
 """How many free ports `head_environment` wants."""
@@ -80,6 +87,11 @@ def mlflow_environment(settings: Settings) -> dict[str, str]:
     }
 
 
+def edge_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of the keeper of the edge, and of the proxy that it starts."""
+    return {**_clean(settings), **_as_variables(settings)}
+
+
 def head_environment(settings: Settings, *, temp_dir: Path, token_path: Path, ports: Sequence[int]) -> dict[str, str]:
     """Return the environment of the Ray head, which every worker, replica and job inherits.
 
@@ -94,7 +106,7 @@ def head_environment(settings: Settings, *, temp_dir: Path, token_path: Path, po
     return {
         **_clean(settings),
         **ray_client(token_path),
-        **{f"TWINSCORE_{name.upper()}": str(value) for name, value in settings if value is not None},
+        **_as_variables(settings),
         # Serve behind HAProxy. Its admin socket is open to every local user, so its folder is not.
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(proxy / "haproxy.cfg"),
@@ -119,6 +131,10 @@ def head_environment(settings: Settings, *, temp_dir: Path, token_path: Path, po
         "AUTOSCALER_METRIC_PORT": "0",
         "DASHBOARD_METRIC_PORT": "0",
     }
+
+
+def _as_variables(settings: Settings) -> dict[str, str]:
+    return {f"TWINSCORE_{name.upper()}": str(value) for name, value in settings if value is not None}
 
 
 def _clean(settings: Settings) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from twinscore.stack.processes import Process, command_of, is_alive
 if TYPE_CHECKING:
     from twinscore.stack.state import StackState
 
-__all__ = ["Component", "ask_mlflow", "ask_ray", "ask_serve", "components"]
+__all__ = ["Component", "ask_edge", "ask_mlflow", "ask_ray", "ask_serve", "components"]
 
 _TIMEOUT_S = 3.0
 _NO_MODEL = "Route table is not populated yet"
@@ -33,17 +34,21 @@ class Component:
 
 def components(state: StackState) -> tuple[Component, ...]:
     """Return what each component says; a component whose process is gone is not asked."""
-    mlflow, ray = state.leaders
+    mlflow, ray, keeper = state.leaders
     running = state.members()
-    alive = mlflow in running, ray in running
-    ingress = next((process.pid for process in running if _is_haproxy(process)), None)
-    serve_ok, serve_health = ask_serve(state.serve.url) if alive[1] else (False, "dead, with Ray")
+    alive = mlflow in running, ray in running, keeper in running
+    ingress = next((process.pid for process in running if _is_haproxy(process, state.ray.temp_dir)), None)
+    serve_ok, serve_health = ask_serve(f"http://{state.serve.ingress}") if alive[1] else (False, "dead, with Ray")
+    edge_ok, edge_health = ask_edge(state.serve.url)
+    if not alive[2]:
+        edge_ok, edge_health = False, "its keeper is dead" if edge_ok else "dead"
     mlflow_ok, mlflow_health = ask_mlflow(state.mlflow.url) if alive[0] else (False, "dead")
     ray_ok, ray_health = ask_ray(state.ray.dashboard, state.ray.token_path) if alive[1] else (False, "dead")
     return (
         Component("mlflow", mlflow.pid if alive[0] else None, state.mlflow.url, mlflow_ok, mlflow_health),
         Component("ray", ray.pid if alive[1] else None, state.ray.dashboard, ray_ok, ray_health),
-        Component("serve", ingress, state.serve.url, serve_ok, serve_health),
+        Component("serve", ingress, f"http://{state.serve.ingress}", serve_ok, serve_health),
+        Component("edge", keeper.pid if alive[2] else None, state.serve.url, edge_ok, edge_health),
     )
 
 
@@ -80,10 +85,18 @@ def ask_serve(url: str) -> tuple[bool, str]:
     return False, _seen(status)
 
 
+def ask_edge(url: str) -> tuple[bool, str]:
+    """Say whether the edge answers; before the first model its answer is 503."""
+    status, _ = _get(url, "/-/healthz")
+    if status == http.client.SERVICE_UNAVAILABLE:
+        return True, "healthy, no model served"
+    return status == http.client.OK, "healthy" if status == http.client.OK else _seen(status)
+
+
 def _get(url: str, path: str, headers: dict[str, str] | None = None) -> tuple[int | None, str]:
     """Return status and text, or None when nobody answers. No proxy is asked, whatever the environment says."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_TIMEOUT_S)
+    connection = _connection(parts.scheme, parts.hostname or "", parts.port)
     try:
         connection.request("GET", path, headers=headers or {})
         answer = connection.getresponse()
@@ -92,6 +105,15 @@ def _get(url: str, path: str, headers: dict[str, str] | None = None) -> tuple[in
         return None, ""
     finally:
         connection.close()
+
+
+def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
+    if scheme != "https":
+        return http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+    # The certificate is for the name that users call, not for this address, and no secret is sent.
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=context)
 
 
 def _field(body: str, name: str) -> object:
@@ -105,5 +127,7 @@ def _seen(status: int | None) -> str:
     return "no answer" if status is None else f"status {status}"
 
 
-def _is_haproxy(process: Process) -> bool:
-    return "/haproxy " in command_of(process.pid) and is_alive(process)
+def _is_haproxy(process: Process, temp_dir: str) -> bool:
+    """Tell Serve's proxy from the edge's, whose configuration lies in another folder."""
+    command = command_of(process.pid, width=1_000)
+    return "/haproxy " in command and f"{temp_dir}/h/" in command and is_alive(process)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinscore.errors import StackError
-from twinscore.stack.environment import SERVE_PORTS, head_environment, mlflow_environment
-from twinscore.stack.ports import LOOPBACK, free_ports
+from twinscore.stack.environment import SERVE_PORTS, edge_environment, head_environment, mlflow_environment
+from twinscore.stack.ports import LOOPBACK
 from twinscore.stack.processes import Process, find
 from twinscore.stack.state import stack_id
 
@@ -24,7 +24,21 @@ if TYPE_CHECKING:
 
     from twinscore.settings import Settings
 
-__all__ = ["Child", "claim", "ensure_token", "launch_mlflow", "launch_ray", "launch_serve", "reap", "temp_folder"]
+__all__ = [
+    "RAY_PORTS",
+    "Child",
+    "claim",
+    "ensure_token",
+    "launch_edge",
+    "launch_mlflow",
+    "launch_ray",
+    "launch_serve",
+    "reap",
+    "temp_folder",
+]
+
+RAY_PORTS = 2 + SERVE_PORTS
+"""How many free ports `launch_ray` wants."""
 
 _OBJECT_STORE_BYTES = 1024**3
 _TEMP_DIR_WIDTH = 40
@@ -67,9 +81,11 @@ def launch_mlflow(settings: Settings) -> Child:
     return _launch("mlflow", command, mlflow_environment(settings), settings)
 
 
-def launch_ray(settings: Settings, *, temp_dir: Path, token_path: Path) -> tuple[Child, dict[str, str]]:
+def launch_ray(
+    settings: Settings, *, temp_dir: Path, token_path: Path, ports: Sequence[int]
+) -> tuple[Child, dict[str, str]]:
     """Start a Ray head in token mode on loopback; return it with the environment its drivers share."""
-    agent, client, *serve = free_ports(2 + SERVE_PORTS)
+    agent, client, *serve = ports
     environment = head_environment(settings, temp_dir=temp_dir, token_path=token_path, ports=serve)
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
@@ -84,14 +100,23 @@ def launch_ray(settings: Settings, *, temp_dir: Path, token_path: Path) -> tuple
     return _launch("ray", command, environment, settings), environment
 
 
-def launch_serve(settings: Settings, environment: dict[str, str]) -> Child:
-    """Start the short driver that starts Ray Serve, as soon as the head answers, and ends."""
+def launch_serve(settings: Settings, environment: dict[str, str], port: int) -> Child:
+    """Start the short driver that starts Ray Serve on loopback, as soon as the head answers, and ends."""
     command = [
         sys.executable, "-m", "twinscore.stack.ingress",
-        "--ray", f"{LOOPBACK}:{settings.ray_port}", "--host", settings.host, "--port", str(settings.serve_port),
+        "--ray", f"{LOOPBACK}:{settings.ray_port}", "--host", LOOPBACK, "--port", str(port),
         "--request-timeout-s", str(settings.request_timeout_s),
     ]  # fmt: skip
     return _launch("serve", command, environment, settings)
+
+
+def launch_edge(settings: Settings, *, folder: Path, ingress: Sequence[str], metrics_port: int) -> Child:
+    """Start the keeper of the edge, which starts the proxy that users call, or adopts the one that runs."""
+    command = [
+        sys.executable, "-m", "twinscore.edge.keeper", "--folder", str(folder), "--metrics-port", str(metrics_port),
+        *(word for address in ingress for word in ("--ingress", address)),
+    ]  # fmt: skip
+    return _launch("edge", command, edge_environment(settings), settings)
 
 
 def temp_folder(home: Path) -> Path:
@@ -156,7 +181,7 @@ def reap() -> None:
 def _launch(name: str, command: Sequence[str], environment: dict[str, str], settings: Settings) -> Child:
     log = settings.home / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as out:
+    with log.open("ab" if name == "edge" else "wb") as out:  # a proxy that is adopted goes on writing there
         popen = subprocess.Popen(
             command, env=environment, cwd=settings.home, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             start_new_session=True,

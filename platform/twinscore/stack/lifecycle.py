@@ -7,24 +7,28 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from twinscore.access.gate import require_access
 from twinscore.errors import SettingsInvalid, StackBroken, StackError
-from twinscore.stack.health import Component, ask_mlflow, ask_ray, ask_serve, components
+from twinscore.stack.health import Component, ask_edge, ask_mlflow, ask_ray, ask_serve, components
 from twinscore.stack.launch import (
+    RAY_PORTS,
     Child,
     claim,
     ensure_token,
+    launch_edge,
     launch_mlflow,
     launch_ray,
     launch_serve,
     reap,
     temp_folder,
 )
-from twinscore.stack.ports import LOOPBACK, require_free
+from twinscore.stack.ports import LOOPBACK, free_ports, require_free
 from twinscore.stack.processes import command_of, end, here, members
 from twinscore.stack.state import (
+    EdgePart,
     MlflowPart,
     RayPart,
     ServePart,
@@ -38,7 +42,6 @@ from twinscore.stack.state import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from twinscore.settings import Settings
 
@@ -61,7 +64,9 @@ class StackStatus:
 
 
 def up(settings: Settings, *, on_step: Callable[[str], None] | None = None) -> StackState:
-    """Start MLflow, Ray and Ray Serve and return once each has answered; a healthy stack is left as it is.
+    """Start MLflow, Ray, Ray Serve and the edge and return once each has answered; a healthy stack is left as it is.
+
+    Where only the keeper of the edge is dead, a new one is started, which adopts the proxy: requests go on meanwhile.
 
     Args:
         settings: `home` is absolute, as `load_settings` gives it.
@@ -82,6 +87,10 @@ def up(settings: Settings, *, on_step: Callable[[str], None] | None = None) -> S
         if now.condition == "up" and now.state is not None:
             say(f"Already up since {now.state.started_at}")
             return now.state
+        if now.state is not None and [(part.name, part.pid) for part in now.components if not part.ok] == [
+            ("edge", None)
+        ]:
+            return _start_edge_again(settings, now.state, say)
         if now.condition == "broken":
             raise _broken(settings, now)
         require_access(settings.home, settings.host)
@@ -134,13 +143,22 @@ def _start(settings: Settings, say: Callable[[str], None]) -> StackState:
         shutil.rmtree(temp_dir, ignore_errors=True)  # nothing of ours runs, so nobody needs it
         claim(temp_dir)
         claim(temp_dir / "h")
-        say("Starting MLflow, Ray and Ray Serve")
-        ray, environment = launch_ray(settings, temp_dir=temp_dir, token_path=token_path)
+        say("Starting MLflow, Ray, Ray Serve and the edge")
+        ingress_port, metrics_port, *ray_ports = free_ports(2 + RAY_PORTS)
+        ray, environment = launch_ray(settings, temp_dir=temp_dir, token_path=token_path, ports=ray_ports)
         mlflow = launch_mlflow(settings)
-        serve = launch_serve(settings, environment)
-        state = _describe(settings, mlflow, ray, temp_dir=temp_dir, token_path=token_path)
+        serve = launch_serve(settings, environment, ingress_port)
+        behind = ServePart(
+            _public_url(settings),
+            ingress=f"{LOOPBACK}:{ingress_port}",
+            reserve=f"{LOOPBACK}:{environment['RAY_SERVE_FALLBACK_PROXY_HTTP_PORT']}",
+        )
+        folder = temp_dir / "e"
+        edge = launch_edge(settings, folder=folder, ingress=(behind.ingress, behind.reserve), metrics_port=metrics_port)
+        front = EdgePart(edge.process.pid, edge.process.started, str(folder), metrics_port)
+        state = _describe(settings, mlflow, ray, behind, front, temp_dir=temp_dir, token_path=token_path)
         write_state(settings, state)  # before anything can go wrong, so that `down` knows whom to end
-        _wait(settings, state, {"mlflow": mlflow, "ray": ray, "serve": serve}, say, began)
+        _wait(settings, state, {"mlflow": mlflow, "ray": ray, "serve": serve, "edge": edge}, say, began)
     except BaseException:  # a person who presses Ctrl-C wants no half stack either
         _end_all(settings, state)
         raise
@@ -149,14 +167,37 @@ def _start(settings: Settings, say: Callable[[str], None]) -> StackState:
     return state
 
 
+def _start_edge_again(settings: Settings, state: StackState, say: Callable[[str], None]) -> StackState:
+    say("The keeper of the edge is dead; starting another one")
+    began = time.monotonic()
+    edge = launch_edge(
+        settings,
+        folder=Path(state.edge.folder),
+        ingress=(state.serve.ingress, state.serve.reserve),
+        metrics_port=state.edge.metrics_port,
+    )
+    state = replace(state, edge=replace(state.edge, pid=edge.process.pid, started=edge.process.started))
+    write_state(settings, state)
+    _wait(settings, state, {"edge": edge}, say, began, whole=False)
+    return state
+
+
 def _wait(
-    settings: Settings, state: StackState, children: dict[str, Child], say: Callable[[str], None], began: float
+    settings: Settings,
+    state: StackState,
+    children: dict[str, Child],
+    say: Callable[[str], None],
+    began: float,
+    *,
+    whole: bool = True,
 ) -> None:
-    waiting: dict[str, tuple[Probe, str]] = {
+    probes: dict[str, tuple[Probe, str]] = {
         "mlflow": (lambda: ask_mlflow(state.mlflow.url), f"MLflow answers at {state.mlflow.url}"),
         "ray": (lambda: ask_ray(state.ray.dashboard, state.ray.token_path), f"Ray answers at {state.ray.dashboard}"),
-        "serve": (lambda: _ask_started(children["serve"], state), f"Ray Serve answers at {state.serve.url}"),
+        "serve": (lambda: _ask_started(children["serve"], state), f"Ray Serve answers at {state.serve.ingress}"),
+        "edge": (lambda: ask_edge(state.serve.url), f"The edge answers at {state.serve.url}"),
     }
+    waiting = {name: probe for name, probe in probes.items() if name in children}
     seen = dict.fromkeys(waiting, "no answer")
     while waiting:
         for name, (probe, done) in list(waiting.items()):
@@ -167,20 +208,33 @@ def _wait(
         for name, child in children.items():
             code = child.exit_code
             if code is not None and (name != "serve" or code != 0):
-                raise _failed(settings, child, f"stopped with exit code {code} while starting")
+                raise _failed(settings, child, f"stopped with exit code {code} while starting", whole=whole)
         if time.monotonic() - began > _START_DEADLINE_S:
             name = next(iter(waiting))
-            raise _failed(settings, children[name], f"did not answer within {_START_DEADLINE_S:.0f} s ({seen[name]})")
+            how = f"did not answer within {_START_DEADLINE_S:.0f} s ({seen[name]})"
+            raise _failed(settings, children[name], how, whole=whole)
         time.sleep(_POLL_S)
 
 
 def _ask_started(driver: Child, state: StackState) -> tuple[bool, str]:
     # The ingress answers before the driver is done; only then is Serve's controller known to be in place.
-    return ask_serve(state.serve.url) if driver.exit_code == 0 else (False, "Serve's controller is still starting")
+    return (
+        ask_serve(f"http://{state.serve.ingress}")
+        if driver.exit_code == 0
+        else (False, "Serve's controller is still starting")
+    )
 
 
-def _describe(settings: Settings, mlflow: Child, ray: Child, *, temp_dir: Path, token_path: Path) -> StackState:
-    host = LOOPBACK if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
+def _describe(
+    settings: Settings,
+    mlflow: Child,
+    ray: Child,
+    serve: ServePart,
+    edge: EdgePart,
+    *,
+    temp_dir: Path,
+    token_path: Path,
+) -> StackState:
     return StackState(
         id=stack_id(settings.home),
         machine=here(),
@@ -194,9 +248,16 @@ def _describe(settings: Settings, mlflow: Child, ray: Child, *, temp_dir: Path, 
             temp_dir=str(temp_dir),
             token_path=str(token_path),
         ),
-        serve=ServePart(f"http://{host}:{settings.serve_port}"),
+        serve=serve,
+        edge=edge,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _public_url(settings: Settings) -> str:
+    host = LOOPBACK if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'http' if settings.tls_certificate is None else 'https'}://{shown}:{settings.serve_port}"
 
 
 def _end_all(settings: Settings, state: StackState | None) -> None:
@@ -238,8 +299,9 @@ def _broken(settings: Settings, now: StackStatus) -> StackBroken:
     return StackBroken(message, home=str(settings.home), components=[part.name for part in bad])
 
 
-def _failed(settings: Settings, child: Child, how: str) -> StackError:
-    message = f"The {child.name} component {how}. Nothing is left running. The end of {child.log}:\n{child.log_tail()}"
+def _failed(settings: Settings, child: Child, how: str, *, whole: bool) -> StackError:
+    left = "Nothing is left running" if whole else "The rest of the stack goes on"
+    message = f"The {child.name} component {how}. {left}. The end of {child.log}:\n{child.log_tail()}"
     return StackError(message, component=child.name, log=str(child.log), home=str(settings.home))
 
 

@@ -1,6 +1,6 @@
 """What was started and where, in `<home>/run/stack.json`; starts and stops nothing.
 
-Other rooms read `mlflow.url` from this file, so its keys are part of the interface.
+Other rooms read `mlflow.url` and `serve.ingress` from this file, so its keys are part of the interface.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from twinscore.settings import Settings
 
 __all__ = [
+    "EdgePart",
     "MlflowPart",
     "RayPart",
     "ServePart",
@@ -59,9 +60,24 @@ class RayPart:
 
 @dataclass(frozen=True, slots=True)
 class ServePart:
-    """Ray Serve's ingress; its processes are Ray's."""
+    """Where predictions are asked, and Ray Serve's own ingress behind the edge; its processes are Ray's."""
 
     url: str
+    """What users call: the edge."""
+    ingress: str
+    """`host:port` of Serve's HAProxy, on loopback."""
+    reserve: str
+    """`host:port` of Serve's fallback proxy, on loopback."""
+
+
+@dataclass(frozen=True, slots=True)
+class EdgePart:
+    """The keeper of the edge: leader of its own session; the proxy that it keeps carries the mark."""
+
+    pid: int
+    started: int
+    folder: str
+    metrics_port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +90,14 @@ class StackState:
     mlflow: MlflowPart
     ray: RayPart
     serve: ServePart
+    edge: EdgePart
     started_at: str
     ready: bool = False
 
     @property
     def leaders(self) -> tuple[Process, ...]:
         """The processes that were started directly."""
-        return (Process(self.mlflow.pid, self.mlflow.started), Process(self.ray.pid, self.ray.started))
+        return tuple(Process(part.pid, part.started) for part in (self.mlflow, self.ray, self.edge))
 
     def members(self) -> list[Process]:
         """Return every process of this stack that runs."""
@@ -105,6 +122,7 @@ def read_state(settings: Settings) -> StackState | None:
             "mlflow": MlflowPart(**raw["mlflow"]),
             "ray": RayPart(**raw["ray"]),
             "serve": ServePart(**raw["serve"]),
+            "edge": EdgePart(**raw["edge"]),
         }
         return StackState(**{**raw, **parts})
     except FileNotFoundError:

@@ -1,0 +1,181 @@
+"""twinscore under load: a whole stack in a home of its own, served as users serve; not a measurement by itself.
+
+Addresses are found as a user would find them: the edge is what `twinscore serve` names, the listeners are announced in
+`<home>/run/listeners/<model>/`, Serve's own ingress is in `<home>/run/stack.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from online_load import Refused, answers
+from online_model import MODEL
+from online_ways import memory_mb
+
+from twinscore.settings import Settings, load_settings
+from twinscore.stack.ports import free_ports
+from twinscore.stack.processes import Process, members
+from twinscore.stack.state import read_state, stack_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from online_model import Reference
+
+COMMAND_S = 300.0
+VARIANTS: dict[str, dict[str, Any]] = {
+    "twinscore": {},
+    "twinscore_2": {"replicas": 2},
+    "twinscore_no_audit": {"audit": {"enabled": False}},
+    "twinscore_shadow": {"routing": {"shadows": [{"version": "2", "sampling": "100%"}]}},
+}
+"""Deployment options of each way; one that this version does not know is reported as such."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack that is up, with two versions of the reference model: 1 is the champion, 2 has one tree more."""
+
+    settings: Settings
+    environment: dict[str, str]
+
+    def serve(self, options: dict[str, Any]) -> str:
+        """Serve the champion with some deployment options, and return the address of the edge.
+
+        Raises:
+            Refused: the options are unknown, or the endpoint did not become ready.
+        """
+        spec = self.settings.home / "deployment.yaml"
+        spec.write_text(yaml.safe_dump({"model": f"{MODEL}@champion", **options}))
+        self.run("serve", "--spec", str(spec))
+        return f"http://127.0.0.1:{self.settings.serve_port}/{MODEL}/predict"
+
+    def run(self, *words: str) -> str:
+        """Run a command of twinscore in this home, and return what it printed.
+
+        Raises:
+            Refused: it failed.
+        """
+        code = "from twinscore.cli.main import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], env=self.environment, cwd=self.settings.home, capture_output=True,
+            text=True, check=False, timeout=COMMAND_S,
+        )  # fmt: skip
+        if done.returncode:
+            message = f"twinscore {words[0]}: {(done.stderr or done.stdout)[-1000:].strip()}"
+            raise Refused(message)
+        return done.stdout
+
+    def beside(self) -> tuple[str | None, str | None]:
+        """Return the addresses of a replica's own listener and of Serve's own ingress."""
+        return self.direct(), self.backup()
+
+    def direct(self) -> str | None:
+        """Return the address of one replica's own listener, when there is one."""
+        folder = self.settings.home / "run" / "listeners" / MODEL
+        for file in sorted(folder.glob("*.json"), key=lambda one: one.stat().st_mtime, reverse=True):
+            with suppress(OSError, ValueError, KeyError):
+                told = json.loads(file.read_text())
+                if told["state"] == "ready":
+                    return f"http://{told['host']}:{told['port']}/{MODEL}/predict"
+        return None
+
+    def backup(self) -> str | None:
+        """Return the address of Serve's own ingress, when it is another one than the edge."""
+        told = json.loads((self.settings.home / "run" / "stack.json").read_text())
+        place = told["serve"]["url"].rstrip("/")
+        return None if place.endswith(f":{self.settings.serve_port}") else f"{place}/{MODEL}/predict"
+
+    def replicas(self) -> list[Process]:
+        """Return the processes of the replicas; Ray names them so."""
+        return [one for one in self.processes() if f"ServeReplica:{MODEL}" in _title(one)]
+
+    def _leaders(self) -> tuple[Process, ...]:
+        state = read_state(self.settings)
+        return state.leaders if state is not None else ()
+
+    def processes(self) -> list[Process]:
+        """Return every process of the stack."""
+        return members(stack_id(self.settings.home), self._leaders())
+
+    def memory_mb(self) -> dict[str, dict[str, float]]:
+        """Return the memory of one replica and of the whole stack."""
+        return {"replica": memory_mb(self.replicas()[:1]), "stack": memory_mb(self.processes())}
+
+    def restart(self, url: str, body: bytes) -> dict[str, float]:
+        """Kill the replicas and return the seconds until the address answers again.
+
+        `start_to_ready_s` counts from the start of the new process; Ray may have started that one beforehand.
+        """
+        old = self.replicas()
+        began = time.perf_counter()
+        for process in old:
+            os.kill(process.pid, 9)
+        while answers(url, body) and time.perf_counter() - began < 5:
+            time.sleep(0.01)
+        while not answers(url, body):
+            if time.perf_counter() - began > 120:
+                message = "the endpoint did not come back within 120 s of a kill of its replica"
+                raise Refused(message)
+            time.sleep(0.02)
+        took = time.perf_counter() - began
+        new = [one for one in self.replicas() if one not in old]
+        ages = [_uptime_s() - one.started / os.sysconf("SC_CLK_TCK") for one in new]
+        found = {"kill_to_ready_s": round(took, 2)}
+        if ages:
+            found["start_to_ready_s"] = round(max(ages), 2)
+        return found
+
+
+@contextmanager
+def stack(reference: Reference) -> Iterator[Stack]:
+    """Start a stack on free ports in a temporary home, register the model, and take everything away afterwards."""
+    with tempfile.TemporaryDirectory(prefix="tsb-", ignore_cleanup_errors=True) as scratch:
+        home = Path(scratch) / "home"
+        home.mkdir()
+        names = ("serve_port", "mlflow_port", "dashboard_port", "ray_port")
+        ports = dict(zip(names, free_ports(len(names)), strict=True))
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
+        told = {"TWINSCORE_HOME": str(home), **{f"TWINSCORE_{name.upper()}": str(one) for name, one in ports.items()}}
+        for name in [name for name in kept if name.startswith("TWINSCORE_")]:
+            del kept[name]
+        made = Stack(load_settings(home=home, **ports), {**kept, **told, "COLUMNS": "200", "NO_COLOR": "1"})
+        made.run("up")
+        try:
+            _register(made.settings, reference)
+            yield made
+        finally:
+            made.run("down")
+
+
+def _register(settings: Settings, reference: Reference) -> None:
+    from twinscore.adapters.mlflow_models import BUNDLE_TAG
+    from twinscore.wiring import model_store
+
+    store = model_store(settings)
+    versions = [
+        store.register(MODEL, bundle.folder, metrics={}, params={}, tags={BUNDLE_TAG: bundle.digest})
+        for bundle in (reference.bundle, reference.next_bundle)
+    ]
+    store.set_alias(MODEL, "champion", versions[0].version)
+
+
+def _title(process: Process) -> str:
+    try:
+        return Path(f"/proc/{process.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _uptime_s() -> float:
+    return float(Path("/proc/uptime").read_text().split()[0])
