@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from twinscore.online.answer import Refusal, as_problem
-from twinscore.online.connection import HttpConnection, split_target
+from twinscore.online.connection import RETRY, HttpConnection, split_target
 from twinscore.online.gateway import Reply
+from twinscore.online.load import Load, Turn, most_waiting
 from twinscore.online.reply_gate import ReplyGate
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ _START_S = 10.0
 _BACKLOG = 1024
 _MOST_KNOWN = 64
 """Request targets whose split is remembered; a client may send endless others."""
-_RETRY = ((b"retry-after", b"1"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class ListenerLimits:
     max_connections: int = 1024
     max_waiting: int = 512
     """Calls that wait for their answer at a time; more are answered 503 at once."""
+    max_wait_s: float = 0.04
+    """Time that a request may wait to be read, and again for its record; under load later ones are answered 503."""
     read_timeout_s: float = 10.0
     """For a request to arrive, from its first byte to its last."""
     idle_timeout_s: float = 120.0
@@ -78,6 +80,8 @@ class HttpListener:
         self.limits = limits or ListenerLimits()
         self.waiting = 0
         """Calls that are not answered yet."""
+        self.load = Load()
+        """What was answered in the last seconds."""
         self.fixed_headers = b""
         self._commit = commit
         self._gate: ReplyGate | None = None
@@ -85,6 +89,8 @@ class HttpListener:
         self._connections: set[HttpConnection] = set()
         self._known: dict[bytes, tuple[str, bytes]] = {}
         self._draining = False
+        self._turn: Turn
+        self._most_waiting = self.limits.max_waiting
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: Any = None  # uvloop's own class
         started: Future[int] = Future()
@@ -144,11 +150,14 @@ class HttpListener:
         """Answer a call now, or once its record is durable, or once its thread is done."""
         keep = keep and not self._draining
         head = call.method == "HEAD"
-        if self.waiting >= self.limits.max_waiting:
-            refusal = Refusal("overloaded", "Too many requests wait; try again in a moment.", extra=_RETRY)
+        began_ns = time.monotonic_ns()
+        if call.method == "POST" and (self._turn.too_late(began_ns) or self.waiting >= self._most_waiting):
+            self.load.shed += 1
+            refusal = Refusal("overloaded", "Too many requests wait; try again in a moment.", extra=RETRY)
             connection.answer(as_problem(refusal, call.request_id), keep=keep, head=head)
             return
         reply = self.gateway.handle(call)
+        self.load.handled_ns += time.monotonic_ns() - began_ns
         if isinstance(reply, Reply):
             self._release(connection, call, reply, keep)
             return
@@ -167,12 +176,14 @@ class HttpListener:
         answer, record = reply
         head = call.method == "HEAD"
         if record is None or self._gate is None:
+            self.load.answered(time.monotonic_ns() - call.received_ns)
             connection.answer(answer, keep=keep, head=head)
             return
         self.waiting += 1
 
         def durable(error: Exception | None) -> None:
             self.waiting -= 1
+            self.load.answered(time.monotonic_ns() - call.received_ns)
             said = answer if error is None else self.gateway.unrecorded(call, error)
             connection.answer(said, keep=keep, head=head)
 
@@ -194,6 +205,7 @@ class HttpListener:
                 return
             if self._commit is not None:
                 self._gate = ReplyGate(self._commit, loop)
+            self._turn = Turn(loop, self.limits.max_wait_s)
             self._sweep()
             started.set_result(self._server.sockets[0].getsockname()[1])
             loop.run_forever()
@@ -226,6 +238,10 @@ class HttpListener:
         """Once a second: the date header, requests that drip, connections that nobody uses."""
         assert self._loop is not None
         self.fixed_headers = b"date: %b\r\n%b" % (formatdate(usegmt=True).encode(), self._served_by)
+        second = self.load.tick(time.monotonic_ns(), time.thread_time_ns())
+        if second is not None:
+            bound, wait_s = self.limits.max_waiting, self.limits.max_wait_s
+            self._most_waiting = most_waiting(second, self._most_waiting, bound, wait_s)
         now = time.monotonic()
         for connection in list(self._connections):
             if connection.reading_since is not None:

@@ -17,6 +17,7 @@ from twinscore.online.gateway import Gateway
 from twinscore.online.hybrid import endpoint_kind
 from twinscore.online.listener import ListenerLimits
 from twinscore.online.request import Limits
+from twinscore.online.scaling import STATS
 from twinscore.online.spec import ServeSpec
 from twinscore.settings import Settings
 
@@ -66,7 +67,9 @@ class GatewayReplica:
             replica=_replica_name(),
             host=_own_address(settings),
             audit=spec.audit,
-            limits=ListenerLimits(max_waiting=spec.max_ongoing_requests + spec.max_queued_requests),
+            limits=ListenerLimits(
+                max_waiting=spec.max_ongoing_requests + spec.max_queued_requests, max_wait_s=spec.max_wait_ms / 1e3
+            ),
         )
         self._app = GatewayApp(
             gateway, commit=self._front.commit if spec.audit.enabled else None, echo_request_id=False
@@ -75,6 +78,10 @@ class GatewayReplica:
     def __serve_build_asgi_app__(self) -> GatewayApp:
         """Return the application for Serve's own ingress; Serve calls this once after the constructor."""
         return self._app
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Return the listener's load; Serve asks every second and hands it to the policy in `scaling`."""
+        return dict(zip(STATS, self._front.listener.load.state(), strict=True))
 
     def check_health(self) -> None:
         """Score a reference row; Serve replaces the replica when this raises or hangs."""

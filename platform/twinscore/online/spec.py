@@ -12,7 +12,7 @@ from twinscore.errors import SettingsInvalid
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["AuditPolicy", "ExplainPolicy", "ServeSpec", "load_serve_spec"]
+__all__ = ["AuditPolicy", "ExplainPolicy", "ScalingPolicy", "ServeSpec", "load_serve_spec"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +53,34 @@ class ExplainPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingPolicy:
+    """When replicas are added and taken away, between `replicas` and `max_replicas`."""
+
+    target_ongoing: float = 16.0
+    """Requests inside a replica at a time that are as they should be."""
+    target_busy: float = 0.7
+    """Share of the time that a replica's loop may be at work."""
+    p99_ms: float | None = None
+    """Longest 99th percentile from arrival to answer; a replica that is at work and slower gets company."""
+    up_delay_s: float = 10.0
+    """How long more must be needed before a replica is added."""
+    down_delay_s: float = 300.0
+    """How long fewer must do before one is taken away."""
+
+    def __post_init__(self) -> None:
+        if not self.target_ongoing > 0:
+            _refuse("scaling.target_ongoing", "more than 0", self.target_ongoing)
+        if not 0 < self.target_busy <= 1:
+            _refuse("scaling.target_busy", "more than 0, at most 1", self.target_busy)
+        if self.p99_ms is not None and not self.p99_ms > 0:
+            _refuse("scaling.p99_ms", "more than 0 milliseconds", self.p99_ms)
+        if not self.up_delay_s >= 0:
+            _refuse("scaling.up_delay_s", "0 or more seconds", self.up_delay_s)
+        if not self.down_delay_s >= 0:
+            _refuse("scaling.down_delay_s", "0 or more seconds", self.down_delay_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSpec:
     """Serving options of one model; the defaults suit one machine."""
 
@@ -68,6 +96,10 @@ class ServeSpec:
     """Requests inside one replica at a time."""
     max_queued_requests: int = 256
     """Requests that wait beyond that; more are answered 503 at once."""
+    max_wait_ms: float = 40.0
+    """Time that a request may have waited to be read; later ones are answered 503 at once while that goes on."""
+    scaling: ScalingPolicy = ScalingPolicy()
+    """When processes are added."""
     shutdown_s: float = 10.0
     """Seconds that a replica gets to finish its requests when it is replaced."""
     audit: AuditPolicy = AuditPolicy()
@@ -92,6 +124,8 @@ class ServeSpec:
             _refuse("max_ongoing_requests", "at least 1", self.max_ongoing_requests)
         if self.max_queued_requests < 1:
             _refuse("max_queued_requests", "at least 1", self.max_queued_requests)
+        if not self.max_wait_ms > 0:
+            _refuse("max_wait_ms", "more than 0 milliseconds", self.max_wait_ms)
         if self.shutdown_s <= 0:
             _refuse("shutdown_s", "more than 0 seconds", self.shutdown_s)
 
