@@ -74,7 +74,7 @@ def test_a_thread_without_a_core_is_busy() -> None:
 
 def test_only_a_second_long_round_refuses() -> None:
     """One may be a pause of the machine; the first request of a round is never late, and a short round ends it."""
-    seen = []
+    seen: list[tuple[bool, bool]] = []
 
     def one_round(pause_s: float) -> None:
         first = turn.too_late(time.monotonic_ns())
