@@ -25,12 +25,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # What a developer's shell may carry must not decide a test.
 LEAKING = ("TWINSCORE_", "MLFLOW_", "RAY_")
+CHOSEN = {"TWINSCORE_KILLS", "TWINSCORE_SEED"}
+"""What whoever runs the tests that kill may choose: how often, and where."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Drop settings of the caller's shell before anything is imported that reads them once."""
     del config
-    for name in [name for name in os.environ if name.startswith(LEAKING)]:
+    for name in [name for name in os.environ if name.startswith(LEAKING) and name not in CHOSEN]:
         del os.environ[name]
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["GX_ANALYTICS_ENABLED"] = "false"

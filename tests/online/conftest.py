@@ -17,7 +17,7 @@ from twinscore.contract.rows import table_to_rows
 from twinscore.online.answer import Answer
 from twinscore.online.call import Call
 from twinscore.online.endpoint import Endpoint
-from twinscore.online.gateway import Gateway
+from twinscore.online.gateway import Gateway, Reply
 from twinscore.settings import Settings
 from twinscore.testing.models import make_bundle, make_rows
 
@@ -95,6 +95,13 @@ def members(serve_settings: Settings, binary: Trained, tmp_path_factory: pytest.
     return binary
 
 
+@pytest.fixture(scope="session")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Endpoint:
+    """The endpoint of version 2 of `members`, as `members` makes it."""
+    bundle = make_bundle(tmp_path_factory.mktemp("second") / "bundle", "binary", trees=3)
+    return Endpoint(bundle, model="members", version="2")
+
+
 def ask(
     endpoint: Endpoint, body: bytes, content_type: str | None = "application/json", request_id: str = "r"
 ) -> Answer:
@@ -102,6 +109,7 @@ def ask(
     headers = {} if content_type is None else {b"content-type": content_type.encode()}
     gateway = Gateway(endpoint.model, endpoint)
     reply = gateway._predict(gateway._formats["/predict"], Call("POST", "/predict", headers, body, request_id))
+    assert isinstance(reply, Reply)
     return reply.answer
 
 

@@ -144,7 +144,7 @@ def test_nothing_but_live_answers_before_the_endpoint_is_there(binary: Any) -> N
         for path in ("/members/health/live", "/members/health/ready", "/members/version", "/members/docs")
     }
     predict = send(app, "POST", "/members/predict", json=binary.rows[0])
-    app.gateway.endpoint = binary.endpoint
+    app.gateway.swap(binary.endpoint)
 
     assert [200, 503, 503, 503] == list(statuses.values())
     assert (503, "model_not_ready", "1") == (

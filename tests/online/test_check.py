@@ -117,7 +117,7 @@ def test_a_run_is_compared_with_what_it_has_on_disk(
     nudged = pa.array([math.nextafter(scores["score"][0].as_py(), 2.0), *scores["score"].to_pylist()[1:]])
     other = replace(stored, scores=scores.set_column(0, "score", nudged))
     settings = Settings(home=tmp_path)
-    monkeypatch.setattr("twinscore.online.check.PredictClient", lambda url, timeout_s: client_of(binary))
+    monkeypatch.setattr("twinscore.online.check.PredictClient", lambda url, **_: client_of(binary))
 
     same = run_parity(settings, stored, url="http://serve/m")
     differs = run_parity(settings, other, url="http://serve/m")

@@ -22,9 +22,9 @@ from twinscore.errors import BundleInvalid, ModelNotFound, ModelNotReady, Settin
 from twinscore.online.check import parity
 from twinscore.online.client import PredictClient
 from twinscore.online.deploy import endpoint_url, serve_model, stop_model
-from twinscore.online.replica import load_endpoint
 from twinscore.online.request import Limits
 from twinscore.online.spec import ServeSpec
+from twinscore.online.switch import load_endpoint
 from twinscore.settings import Settings
 
 from .conftest import ask

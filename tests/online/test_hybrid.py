@@ -82,7 +82,7 @@ def hybrid(
 def served(settings: Settings, endpoint: Endpoint, **options: Any) -> Iterator[tuple[Front, Gateway]]:
     gateway = Gateway("members", endpoint, **options)
     if options:
-        gateway.prepare()
+        gateway.prepare(endpoint)
     front = Front(gateway, settings, listener_roster(settings), replica="r1", audit=AuditPolicy(reserve_mb=1))
     try:
         yield front, gateway
@@ -110,7 +110,7 @@ def test_rows_of_the_run_are_answered_from_it(settings: Settings, trained: Train
         rows = trained.rows
         asked = {"one": rows[0], "few": {"instances": rows[97:103]}, "many": {"instances": rows}}
         answers = {name: post(front, body) for name, body in asked.items()}
-        gateway.endpoint = trained.endpoint
+        gateway.swap(trained.endpoint)
         plain = {name: post(front, body) for name, body in asked.items()}
 
     assert ["cache"] == sources(answers["one"])
@@ -157,7 +157,7 @@ def test_a_swap_exchanges_model_and_scores_together(settings: Settings, binary: 
     rows = binary.rows[:100]
     with served(settings, hybrid(settings, binary.bundle)) as (front, gateway):
         before = [post(front, row) for row in rows]
-        gateway.endpoint = after
+        gateway.swap(after)
         switched = [post(front, row) for row in rows]
         score_in_batch(settings, newer, binary.table, tmp_path / "new")
         after.refresh()
@@ -257,7 +257,7 @@ def test_features_are_filled_by_key_and_told_apart(settings: Settings, binary: T
     with served(settings, hybrid(settings, binary.bundle, CacheSpec(features=spec))) as (front, gateway):
         answers = [post(front, row) for row in short]
         own = post(front, {**short[0], "city": "cairo"})
-        gateway.endpoint = binary.endpoint
+        gateway.swap(binary.endpoint)
         filled = {"income": 1234.5, "opened_at": "2025-03-01T12:00:00Z", "city": "berlin"}
         wanted = post(front, {**short[0], **filled})
 

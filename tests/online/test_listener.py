@@ -30,7 +30,9 @@ class Recorded(Gateway):
     """A gateway whose every prediction has a record."""
 
     def _predict(self, wire: Any, call: Call) -> Reply:
-        return Reply(super()._predict(wire, call).answer, call.request_id.encode())
+        reply = super()._predict(wire, call)
+        assert isinstance(reply, Reply)
+        return Reply(reply.answer, (call.request_id.encode(),))
 
 
 @pytest.fixture(scope="module")

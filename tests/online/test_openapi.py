@@ -13,8 +13,10 @@ import pyarrow as pa
 import pytest
 
 from twinscore.contract.model import Column, Contract, Expectation
+from twinscore.online.call import Call
 from twinscore.online.column_schema import column_schema
 from twinscore.online.endpoint import Endpoint
+from twinscore.online.gateway import Gateway, Reply
 from twinscore.online.openapi import describe
 from twinscore.online.page import docs_page
 
@@ -107,6 +109,25 @@ def test_examples_are_real(trained: Any) -> None:
 
     assert [200, 200] == [answer.status for answer in answers]
     assert operation["responses"]["200"]["content"]["application/json"]["example"] == json.loads(answers[0].body)
+
+
+def test_every_path_is_there_and_answers_as_described(trained: Any) -> None:
+    """Each page answers 200 with its example; each example request of each protocol gets its example answer."""
+    gateway = Gateway("members", trained.endpoint)
+    for path, item in describe(trained.endpoint)["paths"].items():
+        for method, operation in item.items():
+            described = operation["responses"]["200"]["content"]
+            wanted = described.get("application/json", {}).get("example")
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            sent = [one["value"] for one in content.get("examples", {}).values()] or [content.get("example")]
+            for value in sent:
+                headers = {b"content-type": b"application/json"}
+                body = b"" if value is None else json.dumps(value).encode()
+                reply = gateway.handle(Call(method.upper(), path, headers, body, "example"))
+                assert isinstance(reply, Reply)
+                assert 200 == reply.answer.status, (path, reply.answer.body)
+                if wanted is not None:
+                    assert wanted == json.loads(reply.answer.body)
 
 
 class Elements(HTMLParser):

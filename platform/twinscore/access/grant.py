@@ -29,6 +29,7 @@ VERBS: Mapping[str, Verb | None] = MappingProxyType(
         "/contract": "read",
         "/openapi.json": "read",
         "/docs": "read",
+        "/metrics": "read",
         # MLflow's own paths beside /invocations
         "/ping": None,
         "/health": None,

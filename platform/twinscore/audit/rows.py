@@ -147,8 +147,7 @@ def _few(entries: Sequence[Entry], contract: Contract | None) -> pa.Table:
     no_cells, no_outputs = (None,) * n_columns, (None,) * len(OUTPUTS)
     for entry in entries:
         record = entry.record
-        for number in _row_numbers(record):
-            place = -1 if number is None else number
+        for place, number in enumerate(_row_numbers(record)):
             row = record.rows[place] if 0 <= place < len(record.rows) else None
             if row and len(row) != n_columns:
                 message = (
@@ -215,6 +214,8 @@ def _many(entry: Entry, contract: Contract | None) -> pa.Table:
 
 
 def _row_numbers(record: AuditRecord) -> Sequence[int | None]:
+    if record.places:
+        return record.places
     count = max(len(record.rows), len(record.outputs))
     return range(count) if count else (None,)
 

@@ -30,6 +30,7 @@ _COMMANDS = (
     ("Both paths", "publish", "publishing", "publish_command"),
     ("Both paths", "report", "report", "report_command"),
     ("Both paths", "serve", "serving", "serve_command"),
+    ("Both paths", "route", "routing", "route_command"),
     ("Both paths", "parity", "serving", "parity_command"),
     ("Access", "keys", "keys", "keys_app"),
     ("After a run", "cache", "cache", "cache_app"),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from twinscore.contract.model import Contract
 
-__all__ = ["RowDecoder", "decode_rows", "rows_to_table", "table_to_rows"]
+__all__ = ["CELL_DECODERS", "RowDecoder", "UnfitCellError", "decode_rows", "rows_to_table", "table_to_rows"]
 
 MOST_HINTS = 100
 """Faults up to which an unknown column is told its nearest name."""
@@ -46,7 +46,7 @@ _WANTED = {
 }
 
 
-class _Unfit(Exception):
+class UnfitCellError(Exception):
     """A value is of the wrong type, or out of the range of its column."""
 
     def __init__(self, rule: str, expected: str = "") -> None:
@@ -65,7 +65,7 @@ class RowDecoder:
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
         self._types = {column.name: type_name(column.type) for column in contract.columns}
-        self._plan = [(name, _EXACT.get(kind), _DECODERS[kind]) for name, kind in self._types.items()]
+        self._plan = [(name, _EXACT.get(kind), CELL_DECODERS[kind]) for name, kind in self._types.items()]
 
     def decode(
         self, instances: Sequence[object], *, at: str = "/instances"
@@ -80,7 +80,7 @@ class RowDecoder:
                     value = instance[name]  # type: ignore[index]
                     row[name] = value if value is None or type(value) is exact else decode(value)
                 clean = type(instance) is dict and len(instance) == len(row)
-            except (KeyError, TypeError, IndexError, _Unfit):
+            except (KeyError, TypeError, IndexError, UnfitCellError):
                 clean = False
             if not clean:
                 row = self._slowly(instance, f"{at}/{index}" if at else "", faults)
@@ -101,7 +101,7 @@ class RowDecoder:
             value = instance[name]
             try:
                 row[name] = value if value is None or type(value) is exact else decode(value)
-            except _Unfit as unfit:
+            except UnfitCellError as unfit:
                 faults.append(Fault(pointer(at, name), name, unfit.rule, unfit.expected or wanted, show(value),
                                     "critical"))  # fmt: skip
         for name in instance:
@@ -153,9 +153,9 @@ def table_to_rows(table: pa.Table) -> list[dict[str, Any]]:
 
 def _whole(value: object) -> int:
     if type(value) is not int:
-        raise _Unfit(_TYPE)
+        raise UnfitCellError(_TYPE)
     if not -(2**63) <= value < 2**63:
-        raise _Unfit(_RANGE, "within +-2**63")
+        raise UnfitCellError(_RANGE, "within +-2**63")
     return value
 
 
@@ -163,26 +163,26 @@ def _number(value: object) -> float:
     if type(value) is float:
         return value
     if type(value) is not int:
-        raise _Unfit(_TYPE)
+        raise UnfitCellError(_TYPE)
     if not -WHOLE_MAX <= value <= WHOLE_MAX:
-        raise _Unfit(_RANGE, _EXACT_WHOLE)
+        raise UnfitCellError(_RANGE, _EXACT_WHOLE)
     return float(value)
 
 
 def _truth(value: object) -> bool:
     if type(value) is not bool:
-        raise _Unfit(_TYPE)
+        raise UnfitCellError(_TYPE)
     return value
 
 
 def _text(value: object) -> str:
     if type(value) is not str:
-        raise _Unfit(_TYPE)
+        raise UnfitCellError(_TYPE)
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise _Unfit(_TYPE, _NO_SURROGATES) from None
+            raise UnfitCellError(_TYPE, _NO_SURROGATES) from None
     return value
 
 
@@ -192,13 +192,13 @@ def _instant(value: object, *, zoned: bool) -> datetime:
         try:
             found = datetime.fromisoformat(value.upper())
         except ValueError:
-            raise _Unfit(_TYPE) from None
+            raise UnfitCellError(_TYPE) from None
     if not isinstance(found, datetime) or (found.tzinfo is not None) is not zoned:
-        raise _Unfit(_TYPE)
+        raise UnfitCellError(_TYPE)
     try:
         return found.astimezone(UTC) if zoned else found
     except OverflowError:
-        raise _Unfit(_RANGE, "a time within the years 1 to 9999") from None
+        raise UnfitCellError(_RANGE, "a time within the years 1 to 9999") from None
 
 
 def _day(value: object) -> date:
@@ -206,16 +206,16 @@ def _day(value: object) -> date:
         try:
             return date.fromisoformat(value)
         except ValueError:
-            raise _Unfit(_TYPE) from None
+            raise UnfitCellError(_TYPE) from None
     if type(value) is not date:
-        raise _Unfit(_TYPE)
+        raise UnfitCellError(_TYPE)
     return value
 
 
 _EXACT: dict[str, type] = {"float64": float, "bool": bool}
 """Types of values that are taken as they are, without a call."""
 
-_DECODERS: dict[str, _Decode] = {
+CELL_DECODERS: dict[str, _Decode] = {
     "int64": _whole,
     "float64": _number,
     "bool": _truth,
@@ -224,3 +224,4 @@ _DECODERS: dict[str, _Decode] = {
     "timestamp[us]": lambda value: _instant(value, zoned=False),
     "date32": _day,
 }
+"""How one JSON value becomes a value of a column type, by the name of the type; raises `UnfitCellError`."""

@@ -37,6 +37,7 @@ __all__ = [
     "Refusal",
     "RowError",
     "Uncertainty",
+    "as_bytes",
     "as_json",
     "as_problem",
     "as_row_error",
@@ -91,6 +92,7 @@ PROBLEMS: dict[str, Problem] = {
     kind.code: kind
     for kind in (
         Problem("bad_json", 400, "The body is not strict JSON"),
+        Problem("bad_stream", 400, "The body is not an Arrow stream that is read"),
         Problem("bad_request", 400, "The request is not HTTP/1.1"),
         Problem("unauthenticated", 401, "The caller is not known"),
         Problem("forbidden", 403, "The caller may not do this"),
@@ -98,7 +100,7 @@ PROBLEMS: dict[str, Problem] = {
         Problem("method_not_allowed", 405, "The path does not take this method"),
         Problem("timeout", 408, "The request did not arrive in time"),
         Problem("too_large", 413, "The request is too large"),
-        Problem("unsupported_media_type", 415, "The content type is not application/json"),
+        Problem("unsupported_media_type", 415, "The content type is not one that is read here"),
         Problem("contract_broken", 422, "Rows do not fit the contract"),
         Problem("header_too_large", 431, "The headers are too large"),
         Problem("model_not_ready", 503, "The model is not ready"),
@@ -129,7 +131,10 @@ class RowError(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct):
-    """The answer to one row; `row` counts from 0 in the order sent. A refused row has errors and no score."""
+    """The answer to one row; `row` counts from 0 in the order sent. A refused row has errors and no score.
+
+    `arm` and `version` are there in answers in which a challenger had a part, and left out of all others.
+    """
 
     row: int
     key: dict[str, Any]
@@ -141,6 +146,8 @@ class Prediction(msgspec.Struct):
     explanation: Any = None
     explanation_reason: str | None = "not_requested"
     errors: list[RowError] = []
+    arm: str | msgspec.UnsetType = msgspec.UNSET
+    version: str | msgspec.UnsetType = msgspec.UNSET
     source: str | msgspec.UnsetType = msgspec.UNSET
     """`cache` or `model`; this and what follows only where the deployment has a cache."""
     run_id: str | msgspec.UnsetType = msgspec.UNSET
@@ -174,7 +181,7 @@ _STATUS_BY_ERROR: tuple[tuple[type[TwinscoreError], str], ...] = (
     (Forbidden, "forbidden"),
     (AccessDenied, "unauthenticated"),
 )
-_NOT_SHOWN = {"status", "code", "type", "reason"}
+_NOT_SHOWN = {"status", "code", "type", "reason", "problem"}
 
 
 def sane_request_id(sent: str | None) -> str:
@@ -193,9 +200,14 @@ def as_json(value: object, request_id: str, *, status: int = 200, extra: Headers
     return _answer(status, b"application/json", _encode(value), request_id, extra)
 
 
-def as_text(text: str, content_type: str, request_id: str, *, extra: Headers = ()) -> Answer:
+def as_bytes(body: bytes, content_type: str, request_id: str, *, status: int = 200, extra: Headers = ()) -> Answer:
+    """Return a body that a wire format has written itself."""
+    return _answer(status, content_type.encode(), body, request_id, extra)
+
+
+def as_text(text: str, content_type: str, request_id: str, *, status: int = 200, extra: Headers = ()) -> Answer:
     """Return a text of the given content type, such as the contract or the docs page."""
-    return _answer(200, content_type.encode(), text.encode(), request_id, extra)
+    return _answer(status, content_type.encode(), text.encode(), request_id, extra)
 
 
 def as_problem(refusal: Refusal, request_id: str) -> Answer:
@@ -217,7 +229,8 @@ def as_problem(refusal: Refusal, request_id: str) -> Answer:
 
 def refusal_of(error: RequestError | ModelNotReady | AuditUnavailable | AccessDenied) -> Refusal:
     """Return the refusal of an error that names what the caller can change, or that it should come again."""
-    code = next((code for kind, code in _STATUS_BY_ERROR if isinstance(error, kind)), "bad_json")
+    known = next((code for kind, code in _STATUS_BY_ERROR if isinstance(error, kind)), "bad_json")
+    code = str(error.fields.get("problem", known))
     facts = {name: value for name, value in error.fields.items() if name not in _NOT_SHOWN}
     extra: Headers = ()
     if PROBLEMS[code].status == 503:

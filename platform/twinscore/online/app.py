@@ -7,6 +7,7 @@ backup path: most requests come through `listener`, which needs no Serve between
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ class GatewayApp:
         self.echo_request_id = echo_request_id
         self._commit = commit
         self._gate: ReplyGate | None = None
+        self._tally = gateway.metrics.tally()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI scope."""
@@ -64,18 +66,24 @@ class GatewayApp:
     async def _answer(self, call: Call | Answer) -> Answer:
         """Return the answer once its record is durable, or the one that says that it could not be made so."""
         if isinstance(call, Answer):
+            self._tally.turned_away("too_large", call.status)
             return call
         found = self.gateway.handle(call)
         reply = found if isinstance(found, Reply) else await found
-        if reply.record is None or self._commit is None:
-            return reply.answer
+        answer, records, noted = reply
+        if not records or self._commit is None:
+            self._tally.left(noted, answer.status, time.monotonic_ns() - call.received_ns)
+            return answer
         if self._gate is None:  # belongs to the loop that the requests come on
             self._gate = ReplyGate(self._commit, asyncio.get_running_loop())
+        held_ns = time.monotonic_ns()
         try:
-            await self._gate.durable(reply.record)
+            await self._gate.durable(records)
+            self._tally.recorded(answer.status, time.monotonic_ns() - held_ns, gone=False)
         except Exception as error:  # noqa: BLE001 - the promise is an answer to every request
-            return self.gateway.unrecorded(call, error)
-        return reply.answer
+            answer, noted = self.gateway.unrecorded(call, error), noted.unrecorded()
+        self._tally.left(noted, answer.status, time.monotonic_ns() - call.received_ns)
+        return answer
 
 
 async def _read_call(scope: Scope, receive: Receive, gateway: Gateway) -> Call | Answer | None:

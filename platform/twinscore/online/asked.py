@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from twinscore.contract.verdict import Fault
     from twinscore.online.answer import Prediction
 
-__all__ = ["Asked", "Outcome", "RowsRefusedError"]
+__all__ = ["NOT_REQUESTED", "Asked", "Outcome", "RowsRefusedError", "Share"]
+
+NOT_REQUESTED = "not_requested"
+"""Why a row has no explanation when nobody asked for one."""
 
 
 class RowsRefusedError(Exception):
@@ -53,6 +56,17 @@ class Asked:
         return len(self.rows) if self.table is None else int(self.table.num_rows)
 
 
+class Share(NamedTuple):
+    """Rows of a request that one arm answered."""
+
+    positions: Sequence[int]
+    arm: str
+    assigned: str
+    """Who should have answered; another than `arm` when it failed."""
+    reason: str = ""
+    """Why the two differ."""
+
+
 @dataclass(slots=True)
 class Outcome:
     """What became of the rows of one request: predictions, or a scored table when there are many.
@@ -64,6 +78,8 @@ class Outcome:
         accepted: which rows of `table` were accepted, (n_rows,).
         faults: critical faults of refused rows; only in a partial answer.
         no_explanation: why no row of `scored` is explained.
+        arm: which arm answered; `mixed` when rows went to different ones.
+        shares: who answered which rows, where a challenger should have answered some.
     """
 
     predictions: list[Prediction] | None
@@ -71,4 +87,6 @@ class Outcome:
     scored: pa.Table | None = None
     accepted: npt.NDArray[np.bool_] | None = None
     faults: Sequence[Fault] = ()
-    no_explanation: str = "not_requested"
+    no_explanation: str = NOT_REQUESTED
+    arm: str = "live"
+    shares: Sequence[Share] = ()

@@ -81,6 +81,7 @@ class HttpConnection(asyncio.Protocol):
                 sane_request_id(None),
             )
             self._write(answer, keep=False)
+            self._listener.tally.turned_away("overloaded", answer.status)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget what was not begun; a call under way is finished and recorded, its answer is dropped."""
@@ -178,17 +179,18 @@ class HttpConnection(asyncio.Protocol):
 
     # What the listener calls.
 
-    def answer(self, answer: Answer, *, keep: bool, head: bool) -> None:
-        """Send an answer and go on with what waits."""
+    def answer(self, answer: Answer, *, keep: bool, head: bool) -> bool:
+        """Send an answer and go on with what waits; False when the client has gone."""
         self.answering = False
         self.used_at = time.monotonic()
         if self._closing:
-            return
+            return False
         self._write(answer, keep=keep, head=head)
         if self._queue and not self._closing:
             call, keep_next = self._queue.popleft()
             self.answering = True
             self._listener.dispatch(self, call, keep_next)
+        return True
 
     def time_out(self) -> None:
         """Refuse a request that takes too long to arrive."""
@@ -213,6 +215,7 @@ class HttpConnection(asyncio.Protocol):
             return
         self._closing = True
         self._write(as_problem(refusal, sane_request_id(None)), keep=False)
+        self._listener.tally.turned_away(refusal.code, refusal.status)
 
     def _write(self, answer: Answer, *, keep: bool, head: bool = False) -> None:
         status, headers, body = answer

@@ -5,18 +5,26 @@ The registry is asked here, once. What a replica gets is a folder in the bundle 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import ssl
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import twinscore
 from twinscore.access.local import local_key
 from twinscore.clock import SystemClock
 from twinscore.errors import ModelNotReady
+from twinscore.online.beside import apply_plan, remove_all_beside
 from twinscore.online.replica import GatewayReplica
+from twinscore.online.routes import DEPLOYMENT, make_live
+from twinscore.online.serve_config import read_user_config
 from twinscore.online.spec import ServeSpec
+from twinscore.rollout.plan import promoted
+from twinscore.rollout.routing import Routing, Target
 
 if TYPE_CHECKING:
     from ray.serve import Application, Deployment
@@ -36,7 +44,8 @@ _LOOK_BACK_S = 5.0
 def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeSpec | None = None) -> str:
     """Serve a model version at `/<model>` and return its URL once it answers ready.
 
-    A version that is served already is replaced without a gap: Serve starts and checks the new replicas first.
+    Where the model is served already with the same options, replicas load the version beside the one that answers,
+    verify it, and swap; none is restarted. With other options Serve starts and checks new replicas first.
 
     Args:
         settings: where the registry, the bundle store and Serve are.
@@ -56,9 +65,7 @@ def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeS
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # its news is for the log of the stack
     spec = spec or ServeSpec(model=ref, replicas=replicas)
     found, bundle = load_version(settings, ref)
-    application = build_application(
-        spec, settings, folder=str(bundle.folder), digest=bundle.digest, model=found.model, version=found.version
-    )
+    live = Target(version=found.version, digest=bundle.digest)
     host, port = serve_ingress(settings)
     serve.start(
         proxy_location="HeadOnly",
@@ -68,16 +75,24 @@ def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeS
             "request_timeout_s": settings.request_timeout_s,
         },
     )
-    try:
-        serve.run(application, name=found.model, route_prefix=f"/{found.model}", blocking=False)
-    except RuntimeError as error:
-        message = (
-            f"Serve could not start {found.model} version {found.version}: {_last_line(error)}"
-            f" The replica's log is in the Ray dashboard under Serve / {found.model}."
-        )
-        raise ModelNotReady(message, model=found.model, version=found.version) from error
+    shape = _shape(settings, spec)
+    config = read_user_config(found.model, DEPLOYMENT)
+    if config is not None and config.get("shape") == shape and _answers(found.model):
+        make_live(settings, found.model, live)
+    else:
+        application = build_application(spec, settings, _next(found.model, live, config), shape)
+        try:
+            serve.run(application, name=found.model, route_prefix=f"/{found.model}", blocking=False)
+        except RuntimeError as error:
+            message = (
+                f"Serve could not start {found.model} version {found.version}: {_last_line(error)}"
+                f" The replica's log is in the Ray dashboard under Serve / {found.model}."
+            )
+            raise ModelNotReady(message, model=found.model, version=found.version) from error
     url = endpoint_url(settings, found.model)
     _wait_ready(url, bundle.digest, local_key(settings.home, now=SystemClock().now()), settings.tls_certificate)
+    if spec.routing is not None:
+        apply_plan(settings, found.model, spec.routing)
     return url
 
 
@@ -86,6 +101,7 @@ def stop_model(model: str) -> None:
     from ray import serve
 
     serve.delete(model)
+    remove_all_beside(model)
 
 
 def endpoint_url(settings: Settings, model: str) -> str:
@@ -95,14 +111,20 @@ def endpoint_url(settings: Settings, model: str) -> str:
     return f"{scheme}://{host}:{settings.serve_port}/{model}"
 
 
-def build_application(
-    spec: ServeSpec, settings: Settings, *, folder: str, digest: str, model: str, version: str
-) -> Application:
-    """Return the Serve application of one bundle; nothing is started."""
+def build_application(spec: ServeSpec, settings: Settings, routing: Routing, shape: str = "") -> Application:
+    """Return the Serve application of one model; nothing is started.
+
+    Args:
+        spec: serving options.
+        settings: of the stack.
+        routing: which versions answer.
+        shape: digest of what replicas cannot change while they answer; see `serve_model`.
+    """
     from ray import serve
 
     wrap = serve.deployment(
-        name="endpoint",
+        name=DEPLOYMENT,
+        user_config={"routing": routing.to_json(), "shape": shape},
         ray_actor_options={"num_cpus": spec.cpus},
         max_ongoing_requests=spec.max_ongoing_requests,
         max_queued_requests=spec.max_queued_requests,
@@ -119,7 +141,31 @@ def build_application(
         **_scale(spec),
     )
     deployment: Deployment = wrap(serve.ingress()(GatewayReplica))
-    return deployment.bind(folder, digest, model=model, version=version, settings=settings, spec=spec)
+    return deployment.bind(routing.model, settings=settings, spec=replace(spec, routing=None))
+
+
+def _next(model: str, live: Target, config: dict[str, Any] | None) -> Routing:
+    """Return the routing of replicas that are made anew; what is asked beside the live version stays."""
+    if config is None:
+        return Routing(model=model, live=live)
+    return promoted(Routing.from_json(config["routing"]), live)
+
+
+def _answers(model: str) -> bool:
+    """Tell whether a model's application is well, so that its replicas need not be made anew."""
+    from ray import serve
+
+    found = serve.status().applications.get(model)
+    return found is not None and found.status == "RUNNING"
+
+
+def _shape(settings: Settings, spec: ServeSpec) -> str:
+    """Return a digest of everything that a replica cannot change while it answers: options, settings, our code."""
+    digest = hashlib.sha256(settings.model_dump_json().encode())
+    digest.update(repr(replace(spec, model="-", routing=None)).encode())
+    for path in sorted(Path(twinscore.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _scale(spec: ServeSpec) -> dict[str, Any]:

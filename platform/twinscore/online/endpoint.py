@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from twinscore.contract.columns import ColumnDecoder
 from twinscore.contract.rows import RowDecoder, rows_to_table, table_to_rows
 from twinscore.contract.verdict import Fault, pointer
 from twinscore.errors import BundleInvalid
-from twinscore.online.answer import MAX_FAULTS, Prediction, Uncertainty, as_row_error
-from twinscore.online.asked import Asked, Outcome, RowsRefusedError
+from twinscore.online.answer import MAX_FAULTS, Prediction, Uncertainty
+from twinscore.online.asked import NOT_REQUESTED, Asked, Outcome, RowsRefusedError
 from twinscore.online.request import Limits
+from twinscore.online.scored import predictions_of, refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +36,12 @@ class Endpoint:
 
     Building it compiles and verifies the scorer on the bundle's own reference rows, so an endpoint that
     exists is ready. It holds no state of a request and may be called from several threads.
+
+    Args:
+        bundle: the version.
+        model: its name, which the paths start with.
+        version: its number in the registry.
+        limits: what one request may ask for.
     """
 
     def __init__(self, bundle: Bundle, *, model: str, version: str, limits: Limits | None = None) -> None:
@@ -46,6 +54,7 @@ class Endpoint:
         self.limits = limits or Limits()
         self.n_columns = len(bundle.contract.columns)
         self.has_instances_column = any(column.name == "instances" for column in bundle.contract.columns)
+        self.columns = ColumnDecoder(bundle.contract)
         self.decode = RowDecoder(bundle.contract).decode
         self._contract = bundle.contract
         self._key = bundle.contract.key
@@ -91,6 +100,15 @@ class Endpoint:
         rows: list[dict[str, Any]] = table_to_rows(table.slice(fullest, 1))
         return rows[0]
 
+    def ask(self, instances: Sequence[object], *, at: str, partial: bool, extra: Any = None) -> Asked:
+        """Return what JSON rows ask for: many clean ones as a table, few or faulty ones row by row."""
+        if len(instances) > ROW_WISE_MAX:
+            table = self.columns.table_of_rows(instances)
+            if table is not None:
+                return Asked((), at=at, table=table, partial=partial, extra=extra)
+        rows, faults = self.decode(instances, at=at)
+        return Asked(rows, faults, at, partial=partial, extra=extra)
+
     def score(self, asked: Asked) -> Outcome:
         """Check and score the rows of a request.
 
@@ -110,20 +128,12 @@ class Endpoint:
         assert outcome.table is not None
         assert outcome.scored is not None
         assert outcome.accepted is not None
-        keys = table_to_rows(outcome.table.select(list(self._key)))
-        scored = iter(outcome.scored.to_pylist())
-        places: dict[int, list[Fault]] = {}
-        for fault in outcome.faults:
-            places.setdefault(int(fault.path.rsplit("/", 2)[-2]), []).append(fault)
-        found = [
-            self._prediction(position, key, next(scored))
-            if accepted
-            else _refused(position, key, places.get(position, ()))
-            for position, (key, accepted) in enumerate(zip(keys, outcome.accepted.tolist(), strict=True))
-        ]
-        for prediction in found:
-            if prediction.score is not None:
-                prediction.explanation_reason = outcome.no_explanation
+        accepted = outcome.accepted.tolist()
+        found = predictions_of(outcome.table, outcome.scored, accepted, self._key, outcome.faults)
+        if outcome.no_explanation != NOT_REQUESTED:
+            for prediction in found:
+                if prediction.score is not None:
+                    prediction.explanation_reason = outcome.no_explanation
         return found
 
     def _row_by_row(self, asked: Asked) -> Outcome:
@@ -137,14 +147,14 @@ class Endpoint:
         for position, row in enumerate(asked.rows):
             place = f"{asked.at}/{position}" if asked.at else ""
             if paths and place in paths:  # not even an object
-                predictions.append(_refused(position, {}, known[place]))
+                predictions.append(refused(position, {}, known[place]))
                 continue
             found = self._check_row(row, at=place)
             critical = [fault for fault in found if fault.severity == "critical" and fault.path not in paths]
             faults += critical
             broken = [*known.get(place, ()), *critical]
             if broken:
-                predictions.append(_refused(position, self._key_of(row), broken))
+                predictions.append(refused(position, self._key_of(row), broken))
             elif asked.partial or not faults:
                 predictions.append(self._score_row(position, row, flagged=bool(found)))
         if faults and not asked.partial:
@@ -176,11 +186,6 @@ class Endpoint:
             values["review"],
             values["review_reason"],
         )
-
-
-def _refused(position: int, key: dict[str, Any], faults: Sequence[Fault]) -> Prediction:
-    errors = [as_row_error(fault) for fault in faults[:MAX_FAULTS]]
-    return Prediction(position, key, None, None, None, False, None, None, "refused", errors)
 
 
 def row_of(path: str, at: str) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twinscore.online.gateway import Gateway
+    from twinscore.online.metrics import Metrics
     from twinscore.ports.listener_roster import ListenerRoster
     from twinscore.settings import Settings
 
@@ -88,6 +89,7 @@ class Front:
             served_by=replica,
             limits=limits,
         )
+        self._show(gateway.metrics)
         self._state: str = "ready"
         self._closing = threading.Event()
         self._announce()
@@ -123,6 +125,16 @@ class Front:
         self.listener.close()
         if self.writer is not None:
             self.writer.close()
+
+    def _show(self, metrics: Metrics) -> None:
+        """Let whoever scrapes see the log and the listener beside the answers."""
+        listener, writer = self.listener, self.writer
+        metrics.gauge("waiting", "Requests that are not answered yet.", lambda: listener.waiting)
+        metrics.gauge("loop_lag_seconds", "How late the event loop was last.", lambda: listener.loop_lag_s)
+        metrics.count("audit_unrecorded", "Answers without a record, which the policy allows.", lambda: self.unrecorded)
+        if writer is not None:
+            metrics.count("audit_durable", "Records that this replica has put on the disk.", lambda: writer.records)
+            metrics.gauge("audit_ready", "1 while answers can be recorded.", lambda: writer.ready)
 
     def _why_not(self) -> str:
         """Return why no request may be taken now, or nothing."""

@@ -1,10 +1,13 @@
 """What one model's replica answers: path to operation, access, scoring, audit; knows no listener and no Ray.
 
-    POST /<model>/predict                     score one row or many; the other wire formats beside it
+    POST /<model>/predict                     score one row or many, as JSON or as an Arrow stream
+    POST /<model>/invocations, GET /ping      the same in MLflow's form
+    POST /<model>/v2/models/<model>/infer     the same in the Open Inference Protocol's, with its pages under /v2
     GET  /<model>/health/live, /health/ready  is the process up, is the model verified and its log writable
     GET  /<model>/version                     which version, which digests, which scorer
     GET  /<model>/contract                    the contract as YAML
     GET  /<model>/openapi.json, /docs         the same for programs and for people
+    GET  /<model>/metrics                     what was counted, for Prometheus
 
 Every listener hands it a whole `Call` and sends what it returns, once the audit record is durable.
 """
@@ -14,13 +17,12 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 from twinscore.access.grant import verb_of
-from twinscore.contract.document import dumps_contract
 from twinscore.errors import AccessDenied, AuditUnavailable, ModelNotReady, RequestError
 from twinscore.online.answer import (
     Answer,
@@ -34,16 +36,20 @@ from twinscore.online.answer import (
 )
 from twinscore.online.asked import RowsRefusedError
 from twinscore.online.explain import EXPLAIN_HEADER, Explainer
-from twinscore.online.openapi import describe
-from twinscore.online.page import docs_page
+from twinscore.online.metrics import CONTENT_TYPE, NOTHING, Metrics, Noted
+from twinscore.online.pages import PAGES, wrong_method
 from twinscore.online.request import Limits
 from twinscore.online.spec import ExplainPolicy
 from twinscore.online.trail import Trail
+from twinscore.online.wire.inference_v2 import InferenceV2, plain_path
+from twinscore.online.wire.inference_v2_pages import v2_page
+from twinscore.online.wire.mlflow import Invocations
 from twinscore.online.wire.native import Native
 
 if TYPE_CHECKING:
     from twinscore.access.gate import Access
-    from twinscore.online.asked import Asked
+    from twinscore.online.arms import Arms, Part
+    from twinscore.online.asked import Asked, Outcome
     from twinscore.online.call import Call
     from twinscore.online.endpoint import Endpoint
     from twinscore.online.wire.format import WireFormat
@@ -53,26 +59,18 @@ __all__ = ["Gateway", "Reply"]
 _INLINE_BODY_BYTES = 32 * 1024
 """Bodies up to this size are answered on the event loop; larger ones in a thread, so that health answers meanwhile."""
 
-_PAGE_POLICY = (
-    (
-        b"content-security-policy",
-        (
-            b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self';"
-            b" img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        ),
-    ),
-)
-"""The page talks to its own server and nothing else, whatever a contract may have smuggled into it."""
-
 _RETRY = ((b"retry-after", b"1"),)
+_PAGE = Noted("page")
 _log = structlog.get_logger("twinscore.online")
 
 
 class Reply(NamedTuple):
-    """An answer, and the audit record that must be durable before it leaves (None: nothing to record)."""
+    """An answer, and the audit records that must be durable before it leaves: one, or one for each arm."""
 
     answer: Answer
-    record: bytes | None = None
+    records: Sequence[bytes] = ()
+    noted: Noted = NOTHING
+    """What it is counted under."""
 
 
 class Gateway:
@@ -80,7 +78,7 @@ class Gateway:
 
     Args:
         model: the name that the paths start with.
-        endpoint: the version to answer with; may be set later, and swapped at any time, through the attribute.
+        endpoint: the version to answer with; may come later, and be replaced at any time, by `swap`.
         limits: what one request may ask for.
         partial: score good rows beside refused ones when the request does not say.
         explain: which rows are explained when the request does not say.
@@ -96,28 +94,36 @@ class Gateway:
         explain: ExplainPolicy | None = None,
     ) -> None:
         self.model = model
-        self.endpoint = endpoint
+        self._serving: tuple[Endpoint | None, Arms | None] = (endpoint, None)
         self.limits = limits or (endpoint.limits if endpoint is not None else Limits())
         self.access: Access | None = None
         """Who may ask; None lets everybody in."""
+        self.metrics = Metrics()
+        """What was counted; each listener adds its own tally."""
         self._salt: bytes | None = None
         self._why_not: Callable[[], str] = str
         self._trails: dict[str, Trail] = {}
         self._explain = explain or ExplainPolicy()
         self._explainers: dict[str, Explainer] = {}
-        self._formats: dict[str, WireFormat] = {"/predict": Native(partial=partial)}
-        self._pages: dict[str, Callable[[Endpoint, str], Answer]] = {
-            "/health/ready": _ready,
-            "/version": _version,
-            "/contract": _contract,
-            "/openapi.json": _openapi,
-            "/docs": _docs,
+        self._formats: dict[str, WireFormat] = {
+            "/predict": Native(partial=partial),
+            "/invocations": Invocations(partial=partial),
+            f"/v2/models/{model}/infer": InferenceV2(partial=partial),
         }
+        self._pages = {**PAGES, "/metrics": self._counted}
 
-    def prepare(self) -> None:
-        """Make what the first caller would wait for: the explainer needs seconds to be compiled."""
-        if self.endpoint is not None:
-            self._explainer(self.endpoint)
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The live version, or None until there is one."""
+        return self._serving[0]
+
+    def prepare(self, endpoint: Endpoint) -> None:
+        """Make what a version's first caller would wait for: the explainer needs seconds to be compiled."""
+        self._explainer(endpoint)
+
+    def swap(self, endpoint: Endpoint, arms: Arms | None = None) -> None:
+        """Answer with another version and other arms from the next request on: one assignment, so never a mixture."""
+        self._serving = (endpoint, arms)
 
     def record_with(self, salt: bytes, why_not: Callable[[], str]) -> None:
         """Make an audit record of every answer from now on.
@@ -131,61 +137,111 @@ class Gateway:
 
     def handle(self, call: Call) -> Reply | Awaitable[Reply]:
         """Answer a call; every outcome is an answer, none an exception. A large body comes back as an awaitable."""
-        wire = self._formats.get(call.path)
+        wire = self._wire(call)
         if wire is None:
-            return Reply(self._page(call))
+            return Reply(self._page(call), (), _PAGE)
         if call.method != "POST":
-            return Reply(_wrong_method("POST", call))
+            return Reply(wrong_method("POST", call), (), Noted(wire.name, "method_not_allowed"))
         if len(call.body) <= _INLINE_BODY_BYTES:
             return self._predict(wire, call)
-        return asyncio.to_thread(self._predict, wire, call)
+        return self._in_thread(wire, call)
 
     def unrecorded(self, call: Call, error: Exception) -> Answer:
         """Return what is said instead of an answer whose audit record could not be made durable."""
         _log.error("audit_unavailable", request_id=call.request_id, model=self.model, error=str(error)[:300])
         refusal = Refusal("audit_unavailable", "The answer could not be recorded, so it is not given.", extra=_RETRY)
-        wire = self._formats.get(call.path)
+        wire = self._wire(call)
         return as_problem(refusal, call.request_id) if wire is None else wire.refuse(refusal, call)
 
-    def _predict(self, wire: WireFormat, call: Call) -> Reply:
+    def _wire(self, call: Call) -> WireFormat | None:
+        wire = self._formats.get(call.path)
+        if wire is None and call.path.startswith("/v2/"):
+            wire = self._formats.get(plain_path(call.path, self.endpoint))
+        return wire
+
+    def _predict(self, wire: WireFormat, call: Call) -> Reply | Awaitable[Reply]:
         asked: Asked | None = None
         caller = ""
         try:
-            endpoint = self._ready_endpoint()
+            endpoint, arms = self._ready()
             caller = self._admit(call)
             asked = wire.read(call, endpoint)
+            if arms is not None:
+                parts = arms.split(asked, call)
+                if parts is not None:
+                    return self._by_arms(wire, call, caller, asked, arms, parts)
             outcome = endpoint.score(asked)
             if self._explain.when != "asked" or EXPLAIN_HEADER in call.headers:
                 self._explainer(endpoint).explain(call, asked, outcome)
             answer = wire.write(call, endpoint, asked, outcome, "live")
-            if self._salt is None:
-                return Reply(answer)
-            record = self._trail(endpoint).answered(call, wire.name, caller, asked, outcome, answer.status)
-            return Reply(answer, record)
-        except (RequestError, ModelNotReady, AuditUnavailable, AccessDenied) as error:
+            records: tuple[bytes, ...] = ()
+            if self._salt is not None:
+                records = (self._trail(endpoint).answered(call, wire.name, caller, asked, outcome, answer.status),)
+            if arms is not None:
+                arms.mirror(asked, outcome, call)
+            return Reply(answer, records, Noted(wire.name, "", "live", asked.n_rows))
+        except Exception as error:  # noqa: BLE001 - the promise is an answer to every request
+            return self._failed(wire, call, caller, asked, error)
+
+    async def _by_arms(
+        self, wire: WireFormat, call: Call, caller: str, asked: Asked, arms: Arms, parts: Sequence[Part]
+    ) -> Reply:
+        """Answer a request of which a challenger has a part; its rows are not explained, that being another version."""
+        try:
+            outcome: Outcome = await arms.score(asked, parts)
+            if self._explain.when != "asked" or EXPLAIN_HEADER in call.headers:
+                arms.explain_nothing(outcome)
+            answer = wire.write(call, arms.view(outcome), asked, outcome, outcome.arm)
+            arms.mirror(asked, outcome, call)
+            records = self._by_share(wire, call, caller, asked, arms, outcome, answer.status)
+            return Reply(answer, records, Noted(wire.name, "", outcome.arm, asked.n_rows))
+        except Exception as error:  # noqa: BLE001 - the promise is an answer to every request
+            return self._failed(wire, call, caller, asked, error)
+
+    def _by_share(
+        self, wire: WireFormat, call: Call, caller: str, asked: Asked, arms: Arms, outcome: Outcome, status: int
+    ) -> Sequence[bytes]:
+        """Return a record for each arm that answered rows, so that each can be replayed with its own version."""
+        if self._salt is None:
+            return ()
+        trail = self._trail(arms.endpoint)
+        if not outcome.shares:  # the live version answered, or refused, all of it after all
+            return (trail.answered(call, wire.name, caller, asked, outcome, status),)
+        return [
+            trail.shared(call, wire.name, caller, asked, outcome, share, status, **arms.facts(share))
+            for share in outcome.shares
+        ]
+
+    async def _in_thread(self, wire: WireFormat, call: Call) -> Reply:
+        reply = await asyncio.to_thread(self._predict, wire, call)
+        return reply if isinstance(reply, Reply) else await reply
+
+    def _failed(self, wire: WireFormat, call: Call, caller: str, asked: Asked | None, error: Exception) -> Reply:
+        if isinstance(error, (RequestError, ModelNotReady, AuditUnavailable, AccessDenied)):
             refusal = refusal_of(error)
-        except RowsRefusedError as broken:
-            refusal = contract_refusal(broken.faults, broken.n_faults, broken.n_rows)
-        except Exception:  # noqa: BLE001 - the promise is an answer to every request
+        elif isinstance(error, RowsRefusedError):
+            refusal = contract_refusal(error.faults, error.n_faults, error.n_rows)
+        else:
             # Not reachable by any input we know of; the caller learns the id, the log the cause.
             _log.error(
                 "predict_failed",
                 request_id=call.request_id,
                 model=self.model,
                 version=None if self.endpoint is None else self.endpoint.version,
-                trace=traceback.format_exc(),  # plain: a pretty one prints local variables, and so the payload
+                trace="".join(traceback.format_exception(error)),  # plain: a pretty one prints local variables
             )
             refusal = internal_refusal()
-        return Reply(wire.refuse(refusal, call), self._refused(wire, call, caller, asked, refusal))
+        noted = Noted(wire.name, refusal.code)
+        return Reply(wire.refuse(refusal, call), self._refused(wire, call, caller, asked, refusal), noted)
 
     def _refused(
         self, wire: WireFormat, call: Call, caller: str, asked: Asked | None, refusal: Refusal
-    ) -> bytes | None:
+    ) -> tuple[bytes, ...]:
         """Return the record of a refusal; none where nothing is recorded, or nothing can be."""
         endpoint = self.endpoint
         if self._salt is None or endpoint is None or refusal.code == "audit_unavailable":
-            return None
-        return self._trail(endpoint).refused(call, wire.name, caller, asked, refusal)
+            return ()
+        return (self._trail(endpoint).refused(call, wire.name, caller, asked, refusal),)
 
     def _explainer(self, endpoint: Endpoint) -> Explainer:
         explainer = self._explainers.get(endpoint.bundle.digest)
@@ -213,13 +269,15 @@ class Gateway:
         return self.access.admit(authorization, api_key, model=self.model, verb=verb, now_s=time.time()).id
 
     def _page(self, call: Call) -> Answer:
+        if call.path.startswith("/v2"):
+            return self._v2_page(call)
         page = self._pages.get(call.path)
         if page is None and call.path != "/health/live":
             known = ", ".join([*self._formats, "/health/live", *self._pages])
             detail = f"There is nothing at this path; {self.model} has {known}."
             return as_problem(Refusal("not_found", detail), call.request_id)
         if call.method not in ("GET", "HEAD"):
-            return _wrong_method("GET, HEAD", call)
+            return wrong_method("GET, HEAD", call)
         if page is None:
             return as_json({"status": "live", "model": self.model}, call.request_id)
         try:
@@ -232,42 +290,33 @@ class Gateway:
             _log.error("page_failed", request_id=call.request_id, model=self.model, trace=traceback.format_exc())
             return as_problem(internal_refusal(), call.request_id)
 
+    def _counted(self, endpoint: Endpoint, request_id: str) -> Answer:
+        del endpoint
+        return as_text(self.metrics.render(), CONTENT_TYPE, request_id)
+
+    def _v2_page(self, call: Call) -> Answer:
+        try:
+            self._admit(call)
+        except AccessDenied as error:
+            return self._formats[f"/v2/models/{self.model}/infer"].refuse(refusal_of(error), call)
+        return v2_page(call, self.model, self.endpoint)
+
     def _ready_endpoint(self, *, answering: bool = True) -> Endpoint:
-        """Return the live version.
+        """Return the live version; raises as `_ready`."""
+        return self._ready(answering=answering)[0]
+
+    def _ready(self, *, answering: bool = True) -> tuple[Endpoint, Arms | None]:
+        """Return the live version and what is done beside it, as one swap put them there.
 
         Raises:
             ModelNotReady: there is none yet.
             AuditUnavailable: `answering`, and no answer could be recorded now.
         """
-        if self.endpoint is None:
+        endpoint, arms = self._serving
+        if endpoint is None:
             message = f"The model {self.model} is not loaded and verified yet; try again in a moment."
             raise ModelNotReady(message)
         if answering and (why := self._why_not()):
             message = f"Answers cannot be recorded now, so none are given: {why}"
             raise AuditUnavailable(message)
-        return self.endpoint
-
-
-def _ready(endpoint: Endpoint, request_id: str) -> Answer:
-    return as_json({"status": "ready", "model": endpoint.model, "version": endpoint.version}, request_id)
-
-
-def _version(endpoint: Endpoint, request_id: str) -> Answer:
-    return as_json(endpoint.facts(), request_id)
-
-
-def _contract(endpoint: Endpoint, request_id: str) -> Answer:
-    return as_text(dumps_contract(endpoint.bundle.contract), "application/yaml; charset=utf-8", request_id)
-
-
-def _openapi(endpoint: Endpoint, request_id: str) -> Answer:
-    return as_json(describe(endpoint), request_id)
-
-
-def _docs(endpoint: Endpoint, request_id: str) -> Answer:
-    return as_text(docs_page(endpoint), "text/html; charset=utf-8", request_id, extra=_PAGE_POLICY)
-
-
-def _wrong_method(allowed: str, call: Call) -> Answer:
-    extra = ((b"allow", allowed.encode()),)
-    return as_problem(Refusal("method_not_allowed", f"This path takes {allowed}.", extra=extra), call.request_id)
+        return endpoint, arms

@@ -20,6 +20,7 @@ from twinscore.cache.live import LiveFeatures, LiveScores
 from twinscore.cache.score_file import Cached
 from twinscore.clock import SystemClock
 from twinscore.errors import SettingsInvalid, near
+from twinscore.online.asked import Asked
 from twinscore.online.endpoint import Endpoint, row_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from twinscore.clock import Clock
     from twinscore.contract.verdict import Fault
     from twinscore.online.answer import Prediction
-    from twinscore.online.asked import Asked, Outcome
+    from twinscore.online.asked import Outcome
     from twinscore.online.request import Limits
 
 __all__ = ["HybridEndpoint", "endpoint_kind"]
@@ -128,6 +129,11 @@ class HybridEndpoint(Endpoint):
         if self._features is not None:
             said["features"] = {"problem": self._features.problem}
         return {**super().facts(), "cache": said}
+
+    def ask(self, instances: Sequence[object], *, at: str, partial: bool, extra: Any = None) -> Asked:
+        """Return what JSON rows ask for, row by row: each has a key of its own."""
+        rows, faults = self.decode(instances, at=at)
+        return Asked(rows, faults, at, partial=partial, extra=extra)
 
     def score(self, asked: Asked) -> Outcome:
         """Check rows one by one and score those that the cache has not; a table is scored whole, without the cache."""

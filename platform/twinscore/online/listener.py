@@ -21,11 +21,14 @@ from twinscore.online.answer import Refusal, as_problem
 from twinscore.online.connection import RETRY, HttpConnection, split_target
 from twinscore.online.gateway import Reply
 from twinscore.online.load import Load, Turn, most_waiting
+from twinscore.online.metrics import NOTHING
 from twinscore.online.reply_gate import ReplyGate
 
 if TYPE_CHECKING:
+    from twinscore.online.answer import Answer
     from twinscore.online.call import Call
     from twinscore.online.gateway import Gateway
+    from twinscore.online.metrics import Noted
     from twinscore.online.reply_gate import Commit
 
 __all__ = ["HttpListener", "ListenerLimits"]
@@ -83,6 +86,9 @@ class HttpListener:
         self.load = Load()
         """What was answered in the last seconds."""
         self.fixed_headers = b""
+        self.tally = gateway.metrics.tally()
+        self.loop_lag_s = 0.0
+        """How much later than asked for the loop came to the last sweep."""
         self._commit = commit
         self._gate: ReplyGate | None = None
         self._served_by = f"x-served-by: {served_by}\r\n".encode() if served_by else b""
@@ -149,12 +155,12 @@ class HttpListener:
     def dispatch(self, connection: HttpConnection, call: Call, keep: bool) -> None:
         """Answer a call now, or once its record is durable, or once its thread is done."""
         keep = keep and not self._draining
-        head = call.method == "HEAD"
         began_ns = time.monotonic_ns()
         if call.method == "POST" and (self._turn.too_late(began_ns) or self.waiting >= self._most_waiting):
             self.load.shed += 1
             refusal = Refusal("overloaded", "Too many requests wait; try again in a moment.", extra=RETRY)
-            connection.answer(as_problem(refusal, call.request_id), keep=keep, head=head)
+            noted = NOTHING._replace(code=refusal.code)
+            self._answer(connection, call, as_problem(refusal, call.request_id), noted, keep)
             return
         reply = self.gateway.handle(call)
         self.load.handled_ns += time.monotonic_ns() - began_ns
@@ -173,21 +179,33 @@ class HttpListener:
         self._release(connection, call, done.result(), keep)
 
     def _release(self, connection: HttpConnection, call: Call, reply: Reply, keep: bool) -> None:
-        answer, record = reply
-        head = call.method == "HEAD"
-        if record is None or self._gate is None:
-            self.load.answered(time.monotonic_ns() - call.received_ns)
-            connection.answer(answer, keep=keep, head=head)
+        answer, records, noted = reply
+        if not records or self._gate is None:
+            self._answer(connection, call, answer, noted, keep)
             return
         self.waiting += 1
+        held_ns = time.monotonic_ns()
 
         def durable(error: Exception | None) -> None:
             self.waiting -= 1
-            self.load.answered(time.monotonic_ns() - call.received_ns)
-            said = answer if error is None else self.gateway.unrecorded(call, error)
-            connection.answer(said, keep=keep, head=head)
+            if error is not None:
+                said = self.gateway.unrecorded(call, error)
+                self._answer(connection, call, said, noted.unrecorded(), keep)
+                return
+            sent = self._answer(connection, call, answer, noted, keep)
+            self.tally.recorded(answer.status, time.monotonic_ns() - held_ns, gone=not sent)
 
-        self._gate.hold(record, durable)
+        self._gate.hold(records, durable)
+
+    def _answer(self, connection: HttpConnection, call: Call, answer: Answer, noted: Noted, keep: bool) -> bool:
+        """Send an answer and count it; False when the client had gone."""
+        sent = connection.answer(answer, keep=keep, head=call.method == "HEAD")
+        took_ns = time.monotonic_ns() - call.received_ns
+        if noted.code != "overloaded":
+            self.load.answered(took_ns)
+        if sent:
+            self.tally.left(noted, answer.status, took_ns)
+        return sent
 
     # The thread.
 
@@ -206,7 +224,7 @@ class HttpListener:
             if self._commit is not None:
                 self._gate = ReplyGate(self._commit, loop)
             self._turn = Turn(loop, self.limits.max_wait_s)
-            self._sweep()
+            self._sweep(time.monotonic())
             started.set_result(self._server.sockets[0].getsockname()[1])
             loop.run_forever()
             self._end(loop)
@@ -234,7 +252,7 @@ class HttpListener:
             if not connection.answering and connection.reading_since is None:
                 connection.close()
 
-    def _sweep(self) -> None:
+    def _sweep(self, due_s: float) -> None:
         """Once a second: the date header, requests that drip, connections that nobody uses."""
         assert self._loop is not None
         self.fixed_headers = b"date: %b\r\n%b" % (formatdate(usegmt=True).encode(), self._served_by)
@@ -243,10 +261,11 @@ class HttpListener:
             bound, wait_s = self.limits.max_waiting, self.limits.max_wait_s
             self._most_waiting = most_waiting(second, self._most_waiting, bound, wait_s)
         now = time.monotonic()
+        self.loop_lag_s = max(0.0, now - due_s)
         for connection in list(self._connections):
             if connection.reading_since is not None:
                 if now - connection.reading_since > self.limits.read_timeout_s:
                     connection.time_out()
             elif not connection.answering and now - connection.used_at > self.limits.idle_timeout_s:
                 connection.close()
-        self._loop.call_later(_SWEEP_S, self._sweep)
+        self._loop.call_later(_SWEEP_S, self._sweep, now + _SWEEP_S)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from twinscore.online.answer import MAX_FAULTS, PROBLEMS
 from twinscore.online.column_schema import column_schema
+from twinscore.online.openapi_protocols import PARTIAL, protocol_paths, protocol_schemas
+from twinscore.online.wire.arrow import ARROW_STREAM
 from twinscore.online.wire.native import example_answer
 
 if TYPE_CHECKING:
@@ -21,8 +23,9 @@ __all__ = ["describe"]
 _OPENAPI_VERSION = "3.1.0"
 _SENTENCES = {
     "bad_json": "The body is not strict JSON: syntax, NaN, numbers beyond a double, duplicate keys, encoding, nesting.",
+    "bad_stream": "The body is no Arrow stream, or one with compression or extension types.",
     "too_large": "Too many bytes, rows, or characters in a string.",
-    "unsupported_media_type": "The content type is not `application/json`.",
+    "unsupported_media_type": "The content type is neither JSON nor an Arrow stream.",
     "contract_broken": "One or more rows break the contract; nothing was scored.",
     "predict_failed": "The model is not ready, or failed to answer; try again.",
 }
@@ -47,8 +50,10 @@ def describe(endpoint: Endpoint) -> dict[str, Any]:
             "/health/ready": {"get": _get("Is the model verified and ready", "application/json", may_be_unready=True)},
             "/version": {"get": _get("Version, digests and scorer", "application/json", may_be_unready=True)},
             "/contract": {"get": _get("The contract", "application/yaml", may_be_unready=True)},
+            "/metrics": {"get": _get("What this replica counted, for Prometheus", "text/plain", may_be_unready=True)},
+            **protocol_paths(endpoint, row),
         },
-        "components": {"schemas": _schemas(contract)},
+        "components": {"schemas": _schemas(contract) | protocol_schemas()},
     }
 
 
@@ -68,7 +73,8 @@ def _predict_operation(endpoint: Endpoint, row: dict[str, Any], answer: object) 
                 "required": False,
                 "description": "Comes back in the answer. Another text than this pattern is replaced.",
                 "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
-            }
+            },
+            PARTIAL,
         ],
         "requestBody": {
             "required": True,
@@ -76,13 +82,17 @@ def _predict_operation(endpoint: Endpoint, row: dict[str, Any], answer: object) 
                 "application/json": {
                     "schema": body,
                     "examples": {"one": {"value": row}, "many": {"value": {"instances": [row]}}},
-                }
+                },
+                ARROW_STREAM: {"schema": _STREAM},
             },
         },
         "responses": {
             "200": {
-                "description": "Every row was accepted and scored, in the order sent.",
-                "content": {"application/json": {"schema": _ref("Predictions"), "example": answer}},
+                "description": "Every row, in the order sent; all are scored unless a partial answer was asked for.",
+                "content": {
+                    "application/json": {"schema": _ref("Predictions"), "example": answer},
+                    ARROW_STREAM: {"schema": _STREAM},
+                },
             },
             **refusals,
         },
@@ -127,6 +137,12 @@ def _nullable(kind: str) -> dict[str, Any]:
     return {"type": [kind, "null"]}
 
 
+_STREAM = {
+    "type": "string",
+    "format": "binary",
+    "description": "Arrow IPC stream: the contract's columns in; key columns, the fields of a score and, in a partial"
+    " answer, `errors` out. It is what an Arrow request gets, and what `accept` may ask for.",
+}
 _FAULT = {
     "type": "object",
     "properties": {
@@ -156,10 +172,13 @@ _PREDICTION = {
     "properties": {
         "row": {"type": "integer", "description": "Position in the request, from 0"},
         "key": {"type": "object", "description": "The key columns of the row"},
-        "score": {"type": "number", "description": "Probability of the positive or decided class, or the number"},
+        "score": {
+            "type": ["number", "null"],
+            "description": "Probability of the positive or decided class, or the number; null for a refused row",
+        },
         "decision": _nullable("string"),
         "uncertainty": {
-            "type": "object",
+            "type": ["object", "null"],
             "properties": {
                 "value": _nullable("number"),
                 "lower": _nullable("number"),
@@ -171,6 +190,9 @@ _PREDICTION = {
         "review_reason": _nullable("string"),
         "explanation": {"type": "null"},
         "explanation_reason": _nullable("string"),
+        "errors": {"type": "array", "items": _FAULT, "description": "Why a row was refused, in a partial answer"},
+        "arm": {"type": "string", "description": "Who answered the row; only where a challenger had a part"},
+        "version": {"type": "string", "description": "Its version; only where a challenger had a part"},
         "source": {"type": "string", "enum": ["model", "cache"]},
         "run_id": {"type": "string", "description": "Batch run of a cached score"},
         "age_s": {"type": "number", "description": "How old a cached score is"},

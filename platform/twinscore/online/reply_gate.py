@@ -37,22 +37,22 @@ class ReplyGate:
     def __init__(self, commit: Commit, loop: asyncio.AbstractEventLoop) -> None:
         self._commit = commit
         self._loop = loop
-        self._waiting: list[tuple[bytes, Done]] = []
+        self._waiting: list[tuple[Sequence[bytes], Done]] = []
         self._busy = False
-        self._batches: queue.SimpleQueue[list[tuple[bytes, Done]] | None] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[list[tuple[Sequence[bytes], Done]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="audit-commit", daemon=True)
         self._thread.start()
 
-    def hold(self, record: bytes, done: Done) -> None:
-        """Call `done(None)` on the loop once the record is durable, or `done(error)` when it could not be made so."""
-        self._waiting.append((record, done))
+    def hold(self, records: Sequence[bytes], done: Done) -> None:
+        """Call `done(None)` on the loop once all are durable, or `done(error)` when they could not be made so."""
+        self._waiting.append((records, done))
         if not self._busy:
             self._busy = True
             # After the callbacks of this turn, so that whatever arrived together is one batch.
             self._loop.call_soon(self._hand_over)
 
-    async def durable(self, record: bytes) -> None:
-        """Return once the record is durable; raises what the commit raised."""
+    async def durable(self, records: Sequence[bytes]) -> None:
+        """Return once the records are durable; raises what the commit raised."""
         future: asyncio.Future[None] = self._loop.create_future()
 
         def done(error: Exception | None) -> None:
@@ -63,7 +63,7 @@ class ReplyGate:
             else:
                 future.set_exception(error)
 
-        self.hold(record, done)
+        self.hold(records, done)
         await future
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -79,7 +79,7 @@ class ReplyGate:
         while (batch := self._batches.get()) is not None:
             error: Exception | None = None
             try:
-                self._commit([record for record, _ in batch])
+                self._commit([record for records, _ in batch for record in records])
             except Exception as failure:  # noqa: BLE001 - every waiting request must be told
                 error = failure
             try:
@@ -87,7 +87,7 @@ class ReplyGate:
             except RuntimeError:  # the loop is closed: nobody waits any more
                 return
 
-    def _finish(self, batch: list[tuple[bytes, Done]], error: Exception | None) -> None:
+    def _finish(self, batch: list[tuple[Sequence[bytes], Done]], error: Exception | None) -> None:
         if self._waiting:
             self._hand_over()
         else:

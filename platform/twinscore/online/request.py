@@ -60,7 +60,7 @@ def read_rows(
     """
     plain = content_type == "application/json"
     if not plain and (content_type is None or _JSON.fullmatch(content_type.strip()) is None):
-        message = "The content type is not one that is read; send application/json in UTF-8."
+        message = "The content type is not one that is read; send application/json in UTF-8, or an Arrow stream."
         raise MediaTypeUnsupported(message, expected="application/json")
     if len(body) > limits.max_body_bytes:
         raise body_too_large(limits)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from twinscore.cache.spec import CacheSpec, read_cache_spec
 from twinscore.document import load_document, read_value
 from twinscore.errors import SettingsInvalid
+from twinscore.rollout.plan import RoutingPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,6 +111,8 @@ class ServeSpec:
     """What is answered from batch, or filled in from it."""
     partial: bool = False
     """Whether good rows are scored beside refused ones when the request does not say."""
+    routing: RoutingPlan | None = None
+    """Versions that are asked beside the live one; None leaves what is in force."""
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -140,7 +143,9 @@ def load_serve_spec(path: Path) -> ServeSpec:
     document = load_document(path)
     if "cache" in document:
         document["cache"] = read_cache_spec(document["cache"], source=source)
-    return read_value(ServeSpec, document, source=source)
+    plan = document.pop("routing", None)
+    spec = read_value(ServeSpec, document, source=source)
+    return spec if plan is None else replace(spec, routing=RoutingPlan.from_document(plan))
 
 
 def _refuse(name: str, expected: str, got: object) -> None:

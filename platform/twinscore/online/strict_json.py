@@ -36,8 +36,8 @@ _DIGITS_MAX = 4300  # what int() takes from text before it refuses (CVE-2020-107
 _SHOWN_CHARS = 200  # of a path in a message: keys are the caller's text, and a payload is never sent back
 _KEY_END = re.compile(rb'"[ \t\n\r]*:')
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_BRACKETS = b"[]{}"
-_NOT_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
+_QUOTE = ord('"')
+_FOLD, _OPENING, _CLOSING = 0xDF, ord("["), ord("]")  # one bit tells [ from { and ] from }
 _STEP = np.zeros(256, dtype=np.int8)
 _STEP[[ord("["), ord("{")]] = 1
 _STEP[[ord("]"), ord("}")]] = -1
@@ -45,8 +45,8 @@ _WHITESPACE = b" \t\n\r"
 _fast = msgspec.json.Decoder().decode
 
 
-def decode(body: bytes) -> object:
-    """Return the value of a JSON text in UTF-8.
+def decode(body: bytes, *, nan_is_null: bool = False) -> object:
+    """Return the value of a JSON text in UTF-8; NaN may stand for null, for clients that cannot help writing it.
 
     Raises:
         RequestMalformed: the text is not JSON, or is JSON that two readers could take differently.
@@ -59,18 +59,20 @@ def decode(body: bytes) -> object:
     try:
         value = _fast(body)
     except (ValueError, RecursionError):  # msgspec's errors and UnicodeDecodeError are ValueErrors
-        return decode_slowly(body)
+        return decode_slowly(body, nan_is_null=nan_is_null)
     n_keys = _count_keys(value)
     # Every key has one colon and one closing quote, so neither count can be below the keys in the text.
     # The decoded keys are fewer than those in the text exactly when some key came twice.
-    if n_keys != body.count(b":") and n_keys != len(_KEY_END.findall(body)):
-        return decode_slowly(body)
+    if n_keys != body.count(b":") and n_keys != (n_ends := len(_KEY_END.findall(body))):
+        n_keys = _count_all_keys(value)
+        if n_keys not in (body.count(b":"), n_ends):
+            return decode_slowly(body)
     if long_text:
         _refuse_long_text(value)
     return value
 
 
-def decode_slowly(body: bytes) -> object:
+def decode_slowly(body: bytes, *, nan_is_null: bool = False) -> object:
     """Do what `decode` does through the standard library alone; the authority where the two could differ."""
     long_text = _scan(body)
     if not body.strip(_WHITESPACE):
@@ -88,7 +90,7 @@ def decode_slowly(body: bytes) -> object:
         value = json.loads(
             text,
             object_pairs_hook=_object,
-            parse_constant=_Rejected.constant,
+            parse_constant=_nan_as_null if nan_is_null else _Rejected.constant,
             parse_float=_float,
             parse_int=_int,
         )
@@ -121,6 +123,10 @@ class _Rejected:
     @classmethod
     def constant(cls, name: str) -> _Rejected:
         return cls(f"is {name}; JSON has no such number. Send null for a missing value")
+
+
+def _nan_as_null(name: str) -> _Rejected | None:
+    return None if name == "NaN" else _Rejected.constant(name)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Rejected:
@@ -160,24 +166,40 @@ def _scan(body: bytes) -> bool:
     if b"\\" in body:
         # Escapes of the same length without quotes, so that every quote left opens or closes a string.
         body = body.replace(b"\\\\", b"xx").replace(b'\\"', b"xx")
-    pieces = body.split(b'"')
+    text = np.frombuffer(body, dtype=np.uint8)
+    quotes = np.flatnonzero(text == _QUOTE)
     if deep:
-        brackets = b"".join(pieces[0::2]).translate(None, _NOT_BRACKETS)
-        steps = _STEP[np.frombuffer(brackets, dtype=np.uint8)]
-        if len(steps) > MAX_DEPTH and int(np.cumsum(steps, dtype=np.int32).max()) > MAX_DEPTH:
+        folded = text & _FOLD
+        brackets = np.flatnonzero((folded == _OPENING) | (folded == _CLOSING))
+        outside = brackets[np.searchsorted(quotes, brackets) % 2 == 0]
+        if len(outside) > MAX_DEPTH and int(np.cumsum(_STEP[text[outside]], dtype=np.int32).max()) > MAX_DEPTH:
             message = f"The body is nested deeper than {MAX_DEPTH} levels; a row is a flat object."
             raise RequestMalformed(message, max_depth=MAX_DEPTH)
-    return long and max(map(len, pieces[1::2]), default=0) > MAX_TEXT_CHARS
+    if not long or len(quotes) == 0:
+        return False
+    # The text between the first quote and the second, the third and the fourth; an unclosed string ends with the body.
+    ends = quotes[1::2] if len(quotes) % 2 == 0 else np.append(quotes[1::2], len(body))
+    return int((ends - quotes[0::2]).max()) - 1 > MAX_TEXT_CHARS
 
 
 def _count_keys(value: object) -> int:
-    """Count the keys of `{..}` or `{"instances": [{..}, ..]}`; anything deeper is left to the slow decoder."""
+    """Count the keys of `{..}` or `{"instances": [{..}, ..]}`, which is what most bodies are."""
     if not isinstance(value, dict):
         return 0
     rows = value.get("instances")
     if not isinstance(rows, list):
         return len(value)
     return len(value) + sum([len(row) for row in rows if isinstance(row, dict)])
+
+
+def _count_all_keys(value: object) -> int:
+    """Count the keys of any value; cells that hold no others are not looked at one by one."""
+    if isinstance(value, dict):
+        inside = [item for item in value.values() if isinstance(item, dict | list)]
+        return len(value) + sum([_count_all_keys(item) for item in inside])
+    if not isinstance(value, list) or {dict, list}.isdisjoint(map(type, value)):
+        return 0
+    return sum([_count_all_keys(item) for item in value])
 
 
 def _walk(value: object, path: str) -> Iterator[tuple[str, object]]:

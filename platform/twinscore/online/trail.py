@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from twinscore.audit.masking import Masker
 from twinscore.audit.record import AuditRecord, Role, encode_record, pack_table
+from twinscore.online.asked import Asked, Outcome
 from twinscore.scoring.table import SCORE_SCHEMA
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from twinscore.contract.verdict import Fault
     from twinscore.online.answer import Prediction, Refusal
-    from twinscore.online.asked import Asked, Outcome
+    from twinscore.online.asked import Share
     from twinscore.online.call import Call
     from twinscore.online.endpoint import Endpoint
 
@@ -75,6 +76,18 @@ class Trail:
             **more,
         )
 
+    def shared(
+        self, call: Call, operation: str, caller: str, asked: Asked, outcome: Outcome, share: Share, status: int,
+        **more: Any,
+    ) -> bytes:  # fmt: skip
+        """Return the record of the rows of a request that one arm answered; see `answered`."""
+        assert outcome.predictions is not None
+        places = list(share.positions)
+        mine = Asked([asked.rows[place] for place in places], at=asked.at)
+        answers = Outcome([outcome.predictions[place] for place in places])
+        more["places"] = places if len(places) < len(asked.rows) else []
+        return self.answered(call, operation, caller, mine, answers, status, **more)
+
     def refused(self, call: Call, operation: str, caller: str, asked: Asked | None, refusal: Refusal) -> bytes:
         """Return the record of a request that got no scores; `asked` is None when its body could not be read."""
         rows = [] if asked is None or asked.table is not None else [self._row(list(row.values())) for row in asked.rows]
@@ -95,15 +108,14 @@ class Trail:
         return encode_record(
             AuditRecord(
                 call.request_id,
-                self._role,
+                fields.pop("role", self._role),
                 time.time_ns() // 1000 - took_us,
                 call.received_ns,
                 took_us,
                 status,
                 caller=caller,
                 path=operation,
-                **self._facts,
-                **{"arm": "live", "assigned": "live", **fields},
+                **{"arm": "live", "assigned": "live", **self._facts, **fields},
             )
         )
 

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from twinscore.online.call import Call
     from twinscore.online.endpoint import Endpoint
 
-__all__ = ["WireFormat"]
+__all__ = ["PARTIAL_HEADER", "WireFormat", "wants_partial"]
+
+PARTIAL_HEADER = b"x-partial"
+"""`true` scores good rows beside refused ones, else one bad row refuses all; absent means the deployment's choice."""
 
 
 class WireFormat(Protocol):
@@ -35,3 +38,9 @@ class WireFormat(Protocol):
     def refuse(self, refusal: Refusal, call: Call) -> Answer:
         """Return the answer to a request that got no scores."""
         ...
+
+
+def wants_partial(call: Call, *, default: bool) -> bool:
+    """Tell whether good rows are to be scored beside refused ones: the header's word, else the deployment's."""
+    sent = call.headers.get(PARTIAL_HEADER)
+    return default if sent is None else sent.lower() == b"true"

@@ -1,4 +1,7 @@
-"""The native form: one flat JSON object, or `{"instances": [row, ..]}`; problem documents for refusals."""
+"""The native form: one flat JSON object or `{"instances": [row, ..]}`, or an Arrow stream; problem documents.
+
+An Arrow stream is answered by one and JSON by JSON, unless `accept` names the other.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,15 @@ from twinscore.online.answer import Answer, Predictions, Refusal, as_json, as_pr
 from twinscore.online.asked import Asked, Outcome
 from twinscore.online.call import Call
 from twinscore.online.request import read_rows
+from twinscore.online.wire.arrow import ARROW_STREAM, read_stream, write_stream
+from twinscore.online.wire.format import wants_partial
 
 if TYPE_CHECKING:
     from twinscore.online.endpoint import Endpoint
 
 __all__ = ["Native", "example_answer"]
 
-PARTIAL_HEADER = b"x-partial"
-"""`true` scores good rows beside refused ones, else one bad row refuses all; absent means the deployment's choice."""
+_STREAM, _JSON = ARROW_STREAM.encode(), b"application/json"
 
 
 class Native:
@@ -29,31 +33,38 @@ class Native:
         self._partial = partial
 
     def read(self, call: Call, endpoint: Endpoint) -> Asked:
-        """Return the rows of a body, decoded by the contract; raises as `read_rows`."""
+        """Return the rows of a body; raises as `read_rows`, and as `read_stream` for an Arrow stream."""
+        partial = wants_partial(call, default=self._partial)
+        content_type = call.header(b"content-type")
+        if content_type == ARROW_STREAM:
+            return read_stream(call.body, endpoint, partial=partial)
         instances, at = read_rows(
             call.body,
-            call.header(b"content-type"),
+            content_type,
             endpoint.limits,
             n_columns=endpoint.n_columns,
             has_instances_column=endpoint.has_instances_column,
         )
-        rows, faults = endpoint.decode(instances, at=at)
-        return Asked(rows, faults, at, partial=self._wants_partial(call))
+        return endpoint.ask(instances, at=at, partial=partial)
 
     def write(self, call: Call, endpoint: Endpoint, asked: Asked, outcome: Outcome, arm: str) -> Answer:
         """Return one prediction per row, in the order sent."""
-        del asked
+        if _wants_stream(call):
+            return write_stream(endpoint, outcome, call.request_id, arm, partial=asked.partial)
         predictions = endpoint.predictions(outcome)
         body = Predictions(call.request_id, endpoint.model, endpoint.version, arm, predictions)
         return as_json(body, call.request_id)
 
-    def _wants_partial(self, call: Call) -> bool:
-        said = call.headers.get(PARTIAL_HEADER)
-        return self._partial if said is None else said == b"true"
-
     def refuse(self, refusal: Refusal, call: Call) -> Answer:
         """Return a problem document (RFC 9457)."""
         return as_problem(refusal, call.request_id)
+
+
+def _wants_stream(call: Call) -> bool:
+    accept = call.headers.get(b"accept", b"*/*")
+    if accept == b"*/*" or (_STREAM in accept) is (_JSON in accept):
+        return call.headers.get(b"content-type") == _STREAM
+    return _STREAM in accept
 
 
 def example_answer(endpoint: Endpoint, row: dict[str, Any]) -> Any:

@@ -1,0 +1,110 @@
+"""Serve's own configuration of a running application, read and changed in place; the only place that knows how.
+
+Serve calls `reconfigure` on every replica when nothing but an application's user configuration changes, without
+restarting one. Its public `serve.run` cannot say "nothing but": it makes a new version each time. So the deployment
+is taken from the controller as it is, and sent back with another user configuration.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from twinscore.errors import ModelNotReady
+
+__all__ = ["read_user_config", "running_replicas", "write_user_config"]
+
+_TAKEN_OVER_S = 15.0
+_POLL_S = 0.05
+
+
+def read_user_config(app: str, deployment: str) -> dict[str, Any] | None:
+    """Return the user configuration of a deployment, or None when there is no such application."""
+    from ray.serve._private.config import DeploymentConfig
+
+    found = _deployed(app, deployment)
+    if found is None:
+        return None
+    serve_config: Any = DeploymentConfig
+    config: dict[str, Any] | None = serve_config.from_proto(found.deployment_info.deployment_config).user_config
+    return config or None
+
+
+def write_user_config(app: str, deployment: str, config: dict[str, Any]) -> None:
+    """Give a running deployment another user configuration, and return once Serve has it; its replicas go on.
+
+    Raises:
+        KeyError: there is no such application.
+        ModelNotReady: Serve did not take it over in time.
+    """
+    import ray
+    from ray.serve._private.config import DeploymentConfig
+    from ray.serve.generated import serve_pb2
+
+    messages: Any = serve_pb2
+    serve_config: Any = DeploymentConfig
+
+    found = _deployed(app, deployment)
+    if found is None:
+        raise KeyError(app)
+    info = found.deployment_info
+    info.deployment_config.user_config = serve_config(user_config=config).to_proto().user_config
+    info.deployment_config.version = info.version
+    arguments = messages.DeploymentArgs(
+        deployment_name=deployment,
+        deployment_config=info.deployment_config.SerializeToString(),
+        replica_config=info.replica_config.SerializeToString(),
+        deployer_job_id=ray.get_runtime_context().get_job_id(),
+        ingress=True,
+    )
+    if found.route:
+        arguments.route_prefix = found.route
+    ray.get(
+        _controller().deploy_applications.remote(
+            {app: [arguments.SerializeToString()]}, {app: messages.ApplicationArgs().SerializeToString()}
+        )
+    )
+
+    # The controller answers before its next turn, in which the new configuration becomes the one that it tells.
+    deadline = time.monotonic() + _TAKEN_OVER_S
+    while read_user_config(app, deployment) != config:
+        if time.monotonic() > deadline:
+            message = f"Serve did not take the configuration of {app} over within {_TAKEN_OVER_S:.0f} s."
+            raise ModelNotReady(message, model=app)
+        time.sleep(_POLL_S)
+
+
+def running_replicas(app: str, deployment: str) -> int:
+    """Return how many replicas of a deployment run; those that start get the configuration in force by themselves."""
+    from ray import serve
+
+    found = serve.status().applications.get(app)
+    if found is None or deployment not in found.deployments:
+        return 0
+    states = found.deployments[deployment].replica_states
+    counted = {"RUNNING", "UPDATING"}  # Serve's states are enumerations here and plain text there
+    return sum(count for state, count in states.items() if str(getattr(state, "value", state)) in counted)
+
+
+def _deployed(app: str, deployment: str) -> Any:
+    import ray
+    from ray.exceptions import RayTaskError
+    from ray.serve.exceptions import RayServeException
+    from ray.serve.generated import serve_pb2
+
+    messages: Any = serve_pb2
+    try:
+        return messages.DeploymentRoute.FromString(ray.get(_controller().get_deployment_info.remote(deployment, app)))
+    except RayServeException:
+        return None  # no Serve runs
+    except RayTaskError as error:
+        if isinstance(error.cause, KeyError):
+            return None
+        raise
+
+
+def _controller() -> Any:
+    from ray.serve.context import _get_global_client
+
+    client: Any = _get_global_client()
+    return client._controller  # noqa: SLF001 - see the module's docstring

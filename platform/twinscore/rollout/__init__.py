@@ -1,0 +1,1 @@
+"""Which version answers whom: routing documents and arms; pure values, knows no server and no registry."""
