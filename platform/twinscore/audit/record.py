@@ -93,6 +93,8 @@ class AuditRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Share of such requests that is recorded."""
     places: list[int] = []
     """Positions of the rows in the request, where the record has only those that one arm answered."""
+    cached: list[tuple[str, float] | None] = []
+    """Of a request of several rows: batch run and age of each row that was answered from one, None for the others."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -1,7 +1,8 @@
 """Scores the rows of a past request again with the very version that answered, and compares every bit.
 
 A version's files are addressed by digest and its scorer has the same bits in bulk as row by row, so what differs is a
-record that was changed, or a machine that computes otherwise. Explanations are not compared.
+record that was changed, or a machine that computes otherwise. Explanations are not compared. Neither is what was
+answered from a batch run: that run scored the key's features of its own time, and has its own manifest.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Difference", "Replayed", "replay_rows"]
 
+_NOTHING = "no row was scored"
 _COMPARED = tuple(name for name in OUTPUTS if name != "explanation")
 
 
@@ -55,11 +57,16 @@ def replay_rows(rows: pa.Table, bundle: Bundle) -> Replayed:
         rows: (n_rows, log_schema), all answered by `bundle`.
         bundle: the version, read by the digest that the rows have.
     """
-    scored = rows.filter(pc.is_valid(rows.column("score")))
-    refused = rows.num_rows - scored.num_rows
+    answered = rows.filter(pc.is_valid(rows.column("score")))
+    refused = rows.num_rows - answered.num_rows
+    cached = pc.equal(answered.column("source"), "cache")
+    scored = answered.filter(pc.invert(cached))
+    if not scored.num_rows:
+        runs = sorted(set(answered.column("run_id").to_pylist()))
+        return Replayed(0, refused, (), f"the answer was taken from batch run {', '.join(runs)}" if runs else _NOTHING)
     unable = _unable(scored, bundle)
-    if unable or not scored.num_rows:
-        return Replayed(0, refused, (), unable or "no row was scored")
+    if unable:
+        return Replayed(0, refused, (), unable)
     contract = bundle.contract
     features = pa.table(
         [scored.column(f"{FEATURE}{column.name}").cast(column.type) for column in contract.columns],

@@ -130,6 +130,8 @@ def table_of(entries: Sequence[Entry], contract: Contract | None) -> pa.Table:
         "clock_suspect": pa.array([entry.sequence in suspect for entry in ordered], pa.bool_()).take(owners),
         "conflict": pa.array(np.zeros(len(owners), dtype=bool)),
     }
+    if any(entry.record.cached for entry in ordered):
+        repeated |= _origins(ordered, counts)
     own = pa.concat_tables(tables).combine_chunks()
     columns = [repeated[name] if name in repeated else own.column(name) for name in schema.names]
     return pa.table(columns, schema=schema)
@@ -168,6 +170,21 @@ def _few(entries: Sequence[Entry], contract: Contract | None) -> pa.Table:
     for place, column, field in feature_fields(contract):
         columns[field.name] = _typed(by_place[place], column.name, field.type)
     return pa.table(columns)
+
+
+def _origins(entries: Sequence[Entry], counts: Sequence[int]) -> dict[str, pa.Array]:
+    """Return source, run and age row by row, because a request may have rows of a batch run beside others."""
+    sources: list[str] = []
+    runs: list[str] = []
+    ages: list[float | None] = []
+    for entry, count in zip(entries, counts, strict=True):
+        record = entry.record
+        for place in range(count):
+            cached = record.cached[place] if place < len(record.cached) else None
+            sources.append("cache" if cached else record.source)
+            runs.append(cached[0] if cached else record.run_id)
+            ages.append(cached[1] if cached else record.age_s)
+    return {"source": pa.array(sources), "run_id": pa.array(runs), "age_s": pa.array(ages, pa.float64())}
 
 
 def _many(entry: Entry, contract: Contract | None) -> pa.Table:

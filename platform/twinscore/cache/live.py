@@ -56,6 +56,11 @@ class LiveScores:
         """What the file in use says of its run, or None without one."""
         return None if self._cache is None else self._cache.facts
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns that a row is found by: those of the run in use, the contract's without one."""
+        return self._contract.key if self._cache is None else self._cache.key
+
     def refresh(self) -> bool:
         """Take the newest file that can be used, and tell whether that is another than before.
 

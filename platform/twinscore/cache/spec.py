@@ -16,6 +16,8 @@ class ScoresSpec:
 
     ttl_s: float
     """Age in seconds from which a score is not used; it counts from the beginning of the run."""
+    key_only: bool = False
+    """Whether a request may send the key alone; it is refused when no score is found."""
 
     def __post_init__(self) -> None:
         _above_zero("cache.scores.ttl_s", self.ttl_s)
@@ -73,8 +75,11 @@ def read_cache_spec(document: object, *, source: str = "The serve spec") -> Cach
     return CacheSpec(scores=scores, features=features)
 
 
-_TEXT, _TEXTS, _NUMBER = "text", "a list of text", "a number of seconds"
-_KINDS = {"table": _TEXT, "as_of": _TEXT, "columns": _TEXTS, "key": _TEXTS, "ttl_s": _NUMBER, "max_age_s": _NUMBER}
+_TEXT, _TEXTS, _NUMBER, _TRUTH = "text", "a list of text", "a number of seconds", "true or false"
+_KINDS = {
+    "table": _TEXT, "as_of": _TEXT, "columns": _TEXTS, "key": _TEXTS, "ttl_s": _NUMBER, "max_age_s": _NUMBER,
+    "key_only": _TRUTH,
+}  # fmt: skip
 _REQUIRED = {ScoresSpec: ("ttl_s",), FeaturesSpec: ("table", "columns"), CacheSpec: ()}
 
 
@@ -101,6 +106,10 @@ def _read(key: str, value: Any, within: str, source: str) -> Any:
         if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
             _refuse(f"{within}.{key}", wanted, value, source)
         return tuple(listed)
+    if wanted is _TRUTH:
+        if not isinstance(value, bool):
+            _refuse(f"{within}.{key}", wanted, value, source)
+        return value
     right = isinstance(value, str) if wanted is _TEXT else isinstance(value, int | float) and value is not True
     if not right or value is False:
         _refuse(f"{within}.{key}", wanted, value, source)

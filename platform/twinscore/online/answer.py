@@ -148,6 +148,14 @@ class Prediction(msgspec.Struct):
     errors: list[RowError] = []
     arm: str | msgspec.UnsetType = msgspec.UNSET
     version: str | msgspec.UnsetType = msgspec.UNSET
+    source: str | msgspec.UnsetType = msgspec.UNSET
+    """`cache` or `model`; this and what follows only where the deployment has a cache."""
+    run_id: str | msgspec.UnsetType = msgspec.UNSET
+    """Batch run of a cached answer."""
+    age_s: float | msgspec.UnsetType = msgspec.UNSET
+    """How old a cached answer is."""
+    features: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    """What became of each feature that was looked up."""
 
 
 class Predictions(msgspec.Struct, frozen=True):

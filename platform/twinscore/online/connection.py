@@ -20,7 +20,7 @@ from twinscore.online.call import Call
 if TYPE_CHECKING:
     from twinscore.online.listener import HttpListener
 
-__all__ = ["HttpConnection", "split_target"]
+__all__ = ["RETRY", "HttpConnection", "split_target"]
 
 _MOST_HEADER_BYTES = 32 * 1024
 _MOST_PIPELINED = 8
@@ -29,6 +29,7 @@ _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus if status >= 200
 }
 _CLOSE = b"connection: close\r\n"
+RETRY = ((b"retry-after", b"1"),)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -76,7 +77,8 @@ class HttpConnection(asyncio.Protocol):
         if not self._listener.opened(self):
             self._closing = True
             answer = as_problem(
-                Refusal("overloaded", "Too many connections; try again in a moment."), sane_request_id(None)
+                Refusal("overloaded", "Too many connections; try again in a moment.", extra=RETRY),
+                sane_request_id(None),
             )
             self._write(answer, keep=False)
             self._listener.tally.turned_away("overloaded", answer.status)

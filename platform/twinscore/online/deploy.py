@@ -9,6 +9,7 @@ import hashlib
 import logging
 import ssl
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,10 @@ __all__ = ["build_application", "endpoint_url", "serve_model", "stop_model"]
 
 _READY_TIMEOUT_S = 90.0
 _POLL_S = 0.1
+_REPORT_S = 1.0
+"""Between two reports of a replica's load."""
+_LOOK_BACK_S = 5.0
+"""Over which reports are averaged; the listener's own numbers are of its last five seconds."""
 
 
 def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeSpec | None = None) -> str:
@@ -117,15 +122,6 @@ def build_application(spec: ServeSpec, settings: Settings, routing: Routing, sha
     """
     from ray import serve
 
-    scale: dict[str, Any] = {"num_replicas": spec.replicas}
-    if spec.max_replicas is not None and spec.max_replicas > spec.replicas:
-        scale = {
-            "autoscaling_config": {
-                "min_replicas": spec.replicas,
-                "max_replicas": spec.max_replicas,
-                "target_ongoing_requests": max(1, spec.max_ongoing_requests // 4),
-            }
-        }
     wrap = serve.deployment(
         name=DEPLOYMENT,
         user_config={"routing": routing.to_json(), "shape": shape},
@@ -142,7 +138,7 @@ def build_application(spec: ServeSpec, settings: Settings, routing: Routing, sha
         # Replacements start beside the old replicas; without this Serve stops the only replica first.
         max_surge_percent=100,
         logging_config={"enable_access_log": False},
-        **scale,
+        **_scale(spec),
     )
     deployment: Deployment = wrap(serve.ingress()(GatewayReplica))
     return deployment.bind(routing.model, settings=settings, spec=replace(spec, routing=None))
@@ -170,6 +166,31 @@ def _shape(settings: Settings, spec: ServeSpec) -> str:
     for path in sorted(Path(twinscore.__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _scale(spec: ServeSpec) -> dict[str, Any]:
+    """Return Serve's options for a number of replicas that is fixed, or follows the load."""
+    from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
+
+    if spec.max_replicas is None or spec.max_replicas <= spec.replicas:
+        return {"num_replicas": spec.replicas}
+    wish = spec.scaling
+    policy: Any = AutoscalingPolicy  # untyped
+    targets = {"ongoing": wish.target_ongoing, "busy": wish.target_busy, "p99_ms": wish.p99_ms}
+    with warnings.catch_warnings():
+        # Ray wants the interval in the environment of every process; the field is read by those that exist.
+        warnings.filterwarnings("ignore", message=".*metrics_interval_s", category=DeprecationWarning)
+        config = AutoscalingConfig(
+            min_replicas=spec.replicas,
+            max_replicas=spec.max_replicas,
+            target_ongoing_requests=wish.target_ongoing,
+            metrics_interval_s=_REPORT_S,
+            look_back_period_s=_LOOK_BACK_S,
+            upscale_delay_s=wish.up_delay_s,
+            downscale_delay_s=wish.down_delay_s,
+            policy=policy(policy_function="twinscore.online.scaling:ListenerPolicy", policy_kwargs=targets),
+        )
+    return {"autoscaling_config": config}
 
 
 def _wait_ready(url: str, digest: str, api_key: str | None, certificate: Path | None = None) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from twinscore.bundle.files import Bundle
 
-__all__ = ["ROW_WISE_MAX", "Endpoint"]
+__all__ = ["ROW_WISE_MAX", "Endpoint", "row_of"]
 
 ROW_WISE_MAX = 8
 """Most rows that go through the single-row scorer; above, the table path is cheaper. The bits are the same."""
@@ -138,11 +138,10 @@ class Endpoint:
 
     def _row_by_row(self, asked: Asked) -> Outcome:
         """Check and score each row by itself; with faults from decoding, only check the rest to list all faults."""
-        score = self._scorer.score
         faults = list(asked.faults)
         known: dict[str, list[Fault]] = {}
         for fault in faults:
-            known.setdefault(_row_of(fault.path, asked.at), []).append(fault)
+            known.setdefault(row_of(fault.path, asked.at), []).append(fault)
         paths = {fault.path for fault in faults}
         predictions: list[Prediction] = []
         for position, row in enumerate(asked.rows):
@@ -157,7 +156,7 @@ class Endpoint:
             if broken:
                 predictions.append(refused(position, self._key_of(row), broken))
             elif asked.partial or not faults:
-                predictions.append(self._prediction(position, self._key_of(row), score(row, flagged=bool(found))))
+                predictions.append(self._score_row(position, row, flagged=bool(found)))
         if faults and not asked.partial:
             raise RowsRefusedError(faults, len(faults), len(asked.rows))
         return Outcome(predictions, faults=faults)
@@ -170,6 +169,9 @@ class Endpoint:
             if not asked.partial:
                 raise RowsRefusedError(faults, n_faults, table.num_rows)
         return Outcome(None, table, scored, verdict.accepted, faults)
+
+    def _score_row(self, position: int, row: Mapping[str, Any], *, flagged: bool) -> Prediction:
+        return self._prediction(position, self._key_of(row), self._scorer.score(row, flagged=flagged))
 
     def _key_of(self, row: Mapping[str, Any]) -> dict[str, Any]:
         return {name: row[name] for name in self._key}
@@ -186,7 +188,7 @@ class Endpoint:
         )
 
 
-def _row_of(path: str, at: str) -> str:
+def row_of(path: str, at: str) -> str:
     """Return the JSON pointer of the row that a fault stands in."""
     if not at:
         return ""

@@ -92,10 +92,11 @@ class Explainer:
             asked.rows, outcome.table = outcome.table.to_pylist(), None
         assert outcome.predictions is not None
         always = call.headers.get(EXPLAIN_HEADER) is not None
-        chosen = [one for one in outcome.predictions if one.score is not None and (always or self._condition(one))]
+        chosen = [one for one in outcome.predictions if self._condition(one, always=always)]
         for one in outcome.predictions:
             if one.score is not None:
-                one.explanation_reason = "not_needed"
+                # What was scored in batch may have had other features than the row that was sent.
+                one.explanation_reason = "from_cache" if one.source == "cache" else "not_needed"
         self._fill(chosen, asked.rows, wanted, call.received_ns / 1e9 + self._policy.deadline_ms / 1e3)
 
     def _wanted(self, header: bytes | None) -> int:
@@ -106,9 +107,13 @@ class Explainer:
             return self._policy.top
         return int(header) if _NUMBER.fullmatch(header) else 0
 
-    def _condition(self, prediction: Prediction) -> bool:
+    def _condition(self, prediction: Prediction, *, always: bool) -> bool:
+        if prediction.score is None or prediction.source == "cache":
+            return False
+        if always:
+            return True
         least = self._policy.score_from
-        if least is not None and prediction.score is not None and prediction.score < least:
+        if least is not None and prediction.score < least:
             return False
         return self._policy.when == "always" or prediction.review
 

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from twinscore.online.answer import Refusal, as_problem
-from twinscore.online.connection import HttpConnection, split_target
+from twinscore.online.connection import RETRY, HttpConnection, split_target
 from twinscore.online.gateway import Reply
+from twinscore.online.load import Load, Turn, most_waiting
 from twinscore.online.metrics import NOTHING
 from twinscore.online.reply_gate import ReplyGate
 
@@ -37,7 +38,6 @@ _START_S = 10.0
 _BACKLOG = 1024
 _MOST_KNOWN = 64
 """Request targets whose split is remembered; a client may send endless others."""
-_RETRY = ((b"retry-after", b"1"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,8 @@ class ListenerLimits:
     max_connections: int = 1024
     max_waiting: int = 512
     """Calls that wait for their answer at a time; more are answered 503 at once."""
+    max_wait_s: float = 0.04
+    """Time that a request may wait to be read, and again for its record; under load later ones are answered 503."""
     read_timeout_s: float = 10.0
     """For a request to arrive, from its first byte to its last."""
     idle_timeout_s: float = 120.0
@@ -81,6 +83,8 @@ class HttpListener:
         self.limits = limits or ListenerLimits()
         self.waiting = 0
         """Calls that are not answered yet."""
+        self.load = Load()
+        """What was answered in the last seconds."""
         self.fixed_headers = b""
         self.tally = gateway.metrics.tally()
         self.loop_lag_s = 0.0
@@ -91,6 +95,8 @@ class HttpListener:
         self._connections: set[HttpConnection] = set()
         self._known: dict[bytes, tuple[str, bytes]] = {}
         self._draining = False
+        self._turn: Turn
+        self._most_waiting = self.limits.max_waiting
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: Any = None  # uvloop's own class
         started: Future[int] = Future()
@@ -149,12 +155,15 @@ class HttpListener:
     def dispatch(self, connection: HttpConnection, call: Call, keep: bool) -> None:
         """Answer a call now, or once its record is durable, or once its thread is done."""
         keep = keep and not self._draining
-        if self.waiting >= self.limits.max_waiting:
-            refusal = Refusal("overloaded", "Too many requests wait; try again in a moment.", extra=_RETRY)
+        began_ns = time.monotonic_ns()
+        if call.method == "POST" and (self._turn.too_late(began_ns) or self.waiting >= self._most_waiting):
+            self.load.shed += 1
+            refusal = Refusal("overloaded", "Too many requests wait; try again in a moment.", extra=RETRY)
             noted = NOTHING._replace(code=refusal.code)
             self._answer(connection, call, as_problem(refusal, call.request_id), noted, keep)
             return
         reply = self.gateway.handle(call)
+        self.load.handled_ns += time.monotonic_ns() - began_ns
         if isinstance(reply, Reply):
             self._release(connection, call, reply, keep)
             return
@@ -191,8 +200,11 @@ class HttpListener:
     def _answer(self, connection: HttpConnection, call: Call, answer: Answer, noted: Noted, keep: bool) -> bool:
         """Send an answer and count it; False when the client had gone."""
         sent = connection.answer(answer, keep=keep, head=call.method == "HEAD")
+        took_ns = time.monotonic_ns() - call.received_ns
+        if noted.code != "overloaded":
+            self.load.answered(took_ns)
         if sent:
-            self.tally.left(noted, answer.status, time.monotonic_ns() - call.received_ns)
+            self.tally.left(noted, answer.status, took_ns)
         return sent
 
     # The thread.
@@ -211,6 +223,7 @@ class HttpListener:
                 return
             if self._commit is not None:
                 self._gate = ReplyGate(self._commit, loop)
+            self._turn = Turn(loop, self.limits.max_wait_s)
             self._sweep(time.monotonic())
             started.set_result(self._server.sockets[0].getsockname()[1])
             loop.run_forever()
@@ -243,6 +256,10 @@ class HttpListener:
         """Once a second: the date header, requests that drip, connections that nobody uses."""
         assert self._loop is not None
         self.fixed_headers = b"date: %b\r\n%b" % (formatdate(usegmt=True).encode(), self._served_by)
+        second = self.load.tick(time.monotonic_ns(), time.thread_time_ns())
+        if second is not None:
+            bound, wait_s = self.limits.max_waiting, self.limits.max_wait_s
+            self._most_waiting = most_waiting(second, self._most_waiting, bound, wait_s)
         now = time.monotonic()
         self.loop_lag_s = max(0.0, now - due_s)
         for connection in list(self._connections):

@@ -193,6 +193,10 @@ _PREDICTION = {
         "errors": {"type": "array", "items": _FAULT, "description": "Why a row was refused, in a partial answer"},
         "arm": {"type": "string", "description": "Who answered the row; only where a challenger had a part"},
         "version": {"type": "string", "description": "Its version; only where a challenger had a part"},
+        "source": {"type": "string", "enum": ["model", "cache"]},
+        "run_id": {"type": "string", "description": "Batch run of a cached score"},
+        "age_s": {"type": "number", "description": "How old a cached score is"},
+        "features": {"type": "object", "description": "What became of each feature that was filled in"},
     },
 }
 _PREDICTIONS = {

@@ -15,8 +15,10 @@ from twinscore.errors import TwinscoreError
 from twinscore.online.app import GatewayApp
 from twinscore.online.front import Front
 from twinscore.online.gateway import Gateway
+from twinscore.online.hybrid import endpoint_kind
 from twinscore.online.listener import ListenerLimits
 from twinscore.online.request import Limits
+from twinscore.online.scaling import STATS
 from twinscore.online.spec import ServeSpec
 from twinscore.online.switch import Switch
 from twinscore.rollout.routing import Routing
@@ -43,7 +45,10 @@ class GatewayReplica:
         limits = Limits.of(settings)
         self._model = model
         self._gateway = Gateway(model, limits=limits, partial=spec.partial, explain=spec.explain)
-        self._switch = Switch(self._gateway, bundles=settings.lake.resolve() / "bundles", limits=limits)
+        self._switch = Switch(
+            self._gateway, bundles=settings.lake.resolve() / "bundles", limits=limits,
+            kind=endpoint_kind(spec.cache, settings.lake),
+        )  # fmt: skip
         self._shutdown_s = spec.shutdown_s
         self._open = lambda: Front(
             self._gateway,
@@ -52,7 +57,9 @@ class GatewayReplica:
             replica=_replica_name(),
             host=_own_address(settings),
             audit=spec.audit,
-            limits=ListenerLimits(max_waiting=spec.max_ongoing_requests + spec.max_queued_requests),
+            limits=ListenerLimits(
+                max_waiting=spec.max_ongoing_requests + spec.max_queued_requests, max_wait_s=spec.max_wait_ms / 1e3
+            ),
         )
         self._front: Front | None = None
         self._app = GatewayApp(
@@ -81,6 +88,12 @@ class GatewayReplica:
     def __serve_build_asgi_app__(self) -> GatewayApp:
         """Return the application for Serve's own ingress; Serve calls this once after the constructor."""
         return self._app
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Return the listener's load; Serve asks every second and hands it to the policy in `scaling`."""
+        if self._front is None:
+            return {}
+        return dict(zip(STATS, self._front.listener.load.state(), strict=True))
 
     def check_health(self) -> None:
         """Score a reference row; Serve replaces the replica when this raises or hangs."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from twinscore.cache.spec import CacheSpec, read_cache_spec
 from twinscore.document import load_document, read_value
 from twinscore.errors import SettingsInvalid
 from twinscore.rollout.plan import RoutingPlan
@@ -12,7 +13,7 @@ from twinscore.rollout.plan import RoutingPlan
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["AuditPolicy", "ExplainPolicy", "ServeSpec", "load_serve_spec"]
+__all__ = ["AuditPolicy", "ExplainPolicy", "ScalingPolicy", "ServeSpec", "load_serve_spec"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,34 @@ class ExplainPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingPolicy:
+    """When replicas are added and taken away, between `replicas` and `max_replicas`."""
+
+    target_ongoing: float = 16.0
+    """Requests inside a replica at a time that are as they should be."""
+    target_busy: float = 0.7
+    """Share of the time that a replica's loop may be at work."""
+    p99_ms: float | None = None
+    """Longest 99th percentile from arrival to answer; a replica that is at work and slower gets company."""
+    up_delay_s: float = 10.0
+    """How long more must be needed before a replica is added."""
+    down_delay_s: float = 300.0
+    """How long fewer must do before one is taken away."""
+
+    def __post_init__(self) -> None:
+        if not self.target_ongoing > 0:
+            _refuse("scaling.target_ongoing", "more than 0", self.target_ongoing)
+        if not 0 < self.target_busy <= 1:
+            _refuse("scaling.target_busy", "more than 0, at most 1", self.target_busy)
+        if self.p99_ms is not None and not self.p99_ms > 0:
+            _refuse("scaling.p99_ms", "more than 0 milliseconds", self.p99_ms)
+        if not self.up_delay_s >= 0:
+            _refuse("scaling.up_delay_s", "0 or more seconds", self.up_delay_s)
+        if not self.down_delay_s >= 0:
+            _refuse("scaling.down_delay_s", "0 or more seconds", self.down_delay_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSpec:
     """Serving options of one model; the defaults suit one machine."""
 
@@ -68,12 +97,18 @@ class ServeSpec:
     """Requests inside one replica at a time."""
     max_queued_requests: int = 256
     """Requests that wait beyond that; more are answered 503 at once."""
+    max_wait_ms: float = 40.0
+    """Time that a request may have waited to be read; later ones are answered 503 at once while that goes on."""
+    scaling: ScalingPolicy = ScalingPolicy()
+    """When processes are added."""
     shutdown_s: float = 10.0
     """Seconds that a replica gets to finish its requests when it is replaced."""
     audit: AuditPolicy = AuditPolicy()
     """The audit log."""
     explain: ExplainPolicy = ExplainPolicy()
     """Explanations in answers."""
+    cache: CacheSpec = field(default_factory=CacheSpec)
+    """What is answered from batch, or filled in from it."""
     partial: bool = False
     """Whether good rows are scored beside refused ones when the request does not say."""
     routing: RoutingPlan | None = None
@@ -92,6 +127,8 @@ class ServeSpec:
             _refuse("max_ongoing_requests", "at least 1", self.max_ongoing_requests)
         if self.max_queued_requests < 1:
             _refuse("max_queued_requests", "at least 1", self.max_queued_requests)
+        if not self.max_wait_ms > 0:
+            _refuse("max_wait_ms", "more than 0 milliseconds", self.max_wait_ms)
         if self.shutdown_s <= 0:
             _refuse("shutdown_s", "more than 0 seconds", self.shutdown_s)
 
@@ -102,9 +139,12 @@ def load_serve_spec(path: Path) -> ServeSpec:
     Raises:
         SettingsInvalid: the file cannot be read, or a key or value in it is wrong.
     """
+    source = f"The serve spec {path}"
     document = load_document(path)
+    if "cache" in document:
+        document["cache"] = read_cache_spec(document["cache"], source=source)
     plan = document.pop("routing", None)
-    spec = read_value(ServeSpec, document, source=f"The serve spec {path}")
+    spec = read_value(ServeSpec, document, source=source)
     return spec if plan is None else replace(spec, routing=RoutingPlan.from_document(plan))
 
 

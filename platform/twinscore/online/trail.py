@@ -72,6 +72,7 @@ class Trail:
             rows=[self._row(list(row.values())) for row in asked.rows],
             outputs=[_outputs(prediction) for prediction in outcome.predictions or ()],
             faults=_faults(outcome.faults, asked.at),
+            **_origins(outcome.predictions or ()),
             **more,
         )
 
@@ -156,6 +157,17 @@ def _outputs(prediction: Prediction) -> list[Any] | None:
         prediction.review_reason,
         prediction.explanation,
     ]
+
+
+def _origins(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Return where the outputs of a request come from, as far as they come from a batch run."""
+    if not any(one.source == "cache" for one in predictions):
+        return {}
+    cached = [(one.run_id, one.age_s) if one.source == "cache" else None for one in predictions]
+    if len(cached) > 1:
+        return {"cached": cached}
+    run_id, age_s = cached[0] or ("", None)
+    return {"source": "cache", "run_id": run_id, "age_s": age_s}
 
 
 def _faults(faults: Sequence[Fault], at: str) -> list[tuple[int | None, str, str | None]]:
