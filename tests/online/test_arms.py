@@ -6,7 +6,6 @@ import json
 import math
 import os
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -39,6 +38,8 @@ from twinscore.rollout.routing import Challenger, Routing, Target
 from twinscore.settings import Settings
 from twinscore.wiring import bundle_store
 
+from .steady import Load
+
 pytestmark = pytest.mark.cluster
 
 
@@ -57,37 +58,6 @@ def plain(served: tuple[Settings, str]) -> Iterator[tuple[Settings, str]]:
     yield served
     apply_plan(settings, "members", RoutingPlan())
     serve_model(settings, "members/1", spec=ServeSpec(model="members", replicas=2))
-
-
-class Load(threading.Thread):
-    """Asks for one row after the other until it is stopped, and keeps every status and body."""
-
-    def __init__(self, url: str, rows: list[dict[str, Any]]) -> None:
-        super().__init__(daemon=True)
-        self.seen: list[tuple[int, dict[str, Any]]] = []
-        self._stop_asking = threading.Event()
-        self._url, self._rows = url, rows
-
-    def run(self) -> None:
-        """Ask until stopped."""
-        with httpx.Client(trust_env=False, timeout=30) as client:
-            while not self._stop_asking.is_set():
-                row = self._rows[len(self.seen) % len(self._rows)]
-                answer = client.post(f"{self._url}/predict", json=row)
-                self.seen.append((answer.status_code, answer.json()))
-
-    def __enter__(self) -> Load:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop_asking.set()
-        self.join(60)
-
-    @property
-    def failed(self) -> list[tuple[int, dict[str, Any]]]:
-        """What was not a 200."""
-        return [answer for answer in self.seen if answer[0] != 200]
 
 
 def post(url: str, body: Any, **headers: str) -> httpx.Response:

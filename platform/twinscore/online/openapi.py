@@ -75,6 +75,7 @@ def _predict_operation(endpoint: Endpoint, row: dict[str, Any], answer: object) 
                 "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
             },
             PARTIAL,
+            _EXPLAIN,
         ],
         "requestBody": {
             "required": True,
@@ -167,6 +168,35 @@ _PROBLEM = {
         "faults": {"type": "array", "maxItems": MAX_FAULTS, "items": _FAULT},
     },
 }
+_EXPLAIN = {
+    "name": "x-explain",
+    "in": "header",
+    "required": False,
+    "description": "`true`, or how many features to show: rows are explained. `false`: none is. Absent: what the"
+    " deployment says.",
+    "schema": {"type": "string", "pattern": "^(true|false|[1-9][0-9]{0,2})$"},
+}
+_EXPLANATION = {
+    "type": ["object", "null"],
+    "description": "What each feature did to the margin: base + contributions + rest. Asked for with `x-explain`",
+    "properties": {
+        "base": {"type": "number"},
+        "contributions": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "feature": {"type": "string"},
+                    "value": {"description": "As the row has it"},
+                    "reference": {"description": "What is usual: a median, or the most frequent category"},
+                    "contribution": {"type": "number"},
+                },
+            },
+        },
+        "rest": {"type": "number", "description": "What the features that are not listed did together"},
+        "additivity_error": {"type": "number"},
+    },
+}
 _PREDICTION = {
     "type": "object",
     "properties": {
@@ -188,7 +218,7 @@ _PREDICTION = {
         },
         "review": {"type": "boolean", "description": "Whether a person should look at this row"},
         "review_reason": _nullable("string"),
-        "explanation": {"type": "null"},
+        "explanation": _EXPLANATION,
         "explanation_reason": _nullable("string"),
         "errors": {"type": "array", "items": _FAULT, "description": "Why a row was refused, in a partial answer"},
         "arm": {"type": "string", "description": "Who answered the row; only where a challenger had a part"},
