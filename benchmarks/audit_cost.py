@@ -9,10 +9,10 @@ writes to that disk is in the figures, so read the syncs beside the bare one.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import shutil
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,16 +23,16 @@ import pyarrow.parquet as pq
 import structlog
 
 from twinscore.audit.compaction import compact_model
-from twinscore.audit.group_commit import GroupCommit
 from twinscore.audit.places import STREAMS
 from twinscore.audit.reader import read_model
 from twinscore.audit.record import AuditRecord, encode_record
 from twinscore.audit.segment import frame_batch
 from twinscore.audit.writer import SegmentWriter
 from twinscore.contract.model import Column, Contract
+from twinscore.online.reply_gate import ReplyGate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 KEY = b"k" * 32
 CONTRACT = Contract("bench", 1, tuple(Column(f"x{n}", pa.float64()) for n in range(20)), ("x0",), ())
@@ -90,25 +90,30 @@ def batches(writer: SegmentWriter, payload: bytes, size: int, count: int) -> lis
     return found
 
 
-def appenders(group: GroupCommit, payload: bytes, count: int, seconds: float) -> list[float]:
-    """Return how long each of `count` threads waits from append to durable."""
+def appenders(writer: SegmentWriter, payload: bytes, count: int, seconds: float) -> tuple[list[float], int]:
+    """Return how long each of `count` callers on one event loop waits until its record is durable, and the batches."""
     found: list[float] = []
-    until = time.monotonic() + seconds
+    batches = 0
 
-    def run() -> None:
+    def commit(payloads: Sequence[bytes]) -> None:
+        nonlocal batches
+        writer.commit(payloads)
+        batches += 1
+
+    async def run(gate: ReplyGate, until: float) -> None:
         while time.monotonic() < until:
-            durable = threading.Event()
             start = time.perf_counter()
-            group.append(payload, lambda _, durable=durable: durable.set())  # type: ignore[misc]
-            durable.wait()
+            await gate.durable([payload])
             found.append(time.perf_counter() - start)
 
-    threads = [threading.Thread(target=run) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return found
+    async def all_of_them() -> None:
+        gate = ReplyGate(commit, asyncio.get_running_loop())
+        until = time.monotonic() + seconds
+        await asyncio.gather(*[run(gate, until) for _ in range(count)])
+        gate.close()
+
+    asyncio.run(all_of_them())
+    return found, batches
 
 
 def main() -> None:
@@ -134,14 +139,11 @@ def main() -> None:
     writer = SegmentWriter(place / STREAMS, stream="bench", key=KEY)
     for size in (1, 8, 64):
         show(f"commit in the calling thread, {size} at once", batches(writer, payload, size, 300))
-    group = GroupCommit(writer)
     for count in (1, 8, 64):
-        before = (group.durable, group.batches)
-        waits = appenders(group, payload, count, given.seconds)
-        per_batch = (group.durable - before[0]) / (group.batches - before[1])
-        name = f"group commit, {count} appenders"
-        show(f"{name} ({len(waits) / given.seconds:,.0f}/s, {per_batch:.1f} a batch)", waits)
-    group.close()
+        waits, synced = appenders(writer, payload, count, given.seconds)
+        name = f"held replies, {count} callers"
+        show(f"{name} ({len(waits) / given.seconds:,.0f}/s, {len(waits) / synced:.1f} a batch)", waits)
+    writer.close()
     shutil.rmtree(place)
     compaction(place, cells)
     shutil.rmtree(place)

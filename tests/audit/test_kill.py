@@ -21,22 +21,18 @@ from .logs import KEY
 WRITER = """
 import os, sys, threading
 from pathlib import Path
-from twinscore.audit.group_commit import GroupCommit
 from twinscore.audit.record import AuditRecord, encode_record
 from twinscore.audit.writer import SegmentWriter
 
 folder, life = Path(sys.argv[1]), sys.argv[2]
 writer = SegmentWriter(folder, stream="s", key=b"k" * 32, segment_bytes=20_000, reserve_bytes=4096)
-group = GroupCommit(writer)
 
 def run(name):
     for number in range(1_000_000):
         ident = f"{life}-{name}-{number}"
-        durable = threading.Event()
         record = AuditRecord(ident, "live", 0, 0, 0, 200, rows=[[1.0] * (number % 40)])
         os.write(1, f"sent {ident}\\n".encode())
-        group.append(encode_record(record), lambda error: durable.set() if error is None else None)
-        durable.wait()
+        writer.commit([encode_record(record)])
         os.write(1, f"acked {ident}\\n".encode())
 
 for name in range(4):
