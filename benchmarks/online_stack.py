@@ -147,6 +147,8 @@ def stack(reference: Reference) -> Iterator[Stack]:
         ports = dict(zip(names, free_ports(len(names)), strict=True))
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
         told = {"TWINSCORE_HOME": str(home), **{f"TWINSCORE_{name.upper()}": str(one) for name, one in ports.items()}}
+        # All load comes from one address here; 64 connections would be exactly its bound.
+        told["TWINSCORE_EDGE_CONNECTIONS_PER_ADDRESS"] = "256"
         for name in [name for name in kept if name.startswith("TWINSCORE_")]:
             del kept[name]
         made = Stack(load_settings(home=home, **ports), {**kept, **told, "COLUMNS": "200", "NO_COLOR": "1"})
