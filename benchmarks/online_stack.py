@@ -91,10 +91,9 @@ class Stack:
         return None
 
     def backup(self) -> str | None:
-        """Return the address of Serve's own ingress, when it is another one than the edge."""
+        """Return the address of Serve's own ingress."""
         told = json.loads((self.settings.home / "run" / "stack.json").read_text())
-        place = told["serve"]["url"].rstrip("/")
-        return None if place.endswith(f":{self.settings.serve_port}") else f"{place}/{MODEL}/predict"
+        return f"http://{told['serve']['ingress']}/{MODEL}/predict"
 
     def replicas(self) -> list[Process]:
         """Return the processes of the replicas; Ray names them so."""
