@@ -196,6 +196,8 @@ def test_many_replicas_die(stand: Stand) -> None:
 
 def test_the_controller_dies(stand: Stand) -> None:
     """Nobody notices, and Ray starts it again."""
+    # That of an earlier test's Serve may still be on its way out.
+    wait_for(lambda: len(stand.processes("ray::ServeController")) == 1, REPLACED_S)
     (controller,) = stand.processes("ray::ServeController")
     replicas = stand.replicas()
     with stand.load("controller") as ledgers:

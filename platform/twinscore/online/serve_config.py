@@ -8,6 +8,7 @@ is taken from the controller as it is, and sent back with another user configura
 from __future__ import annotations
 
 import time
+import warnings
 from typing import Any
 
 from twinscore.errors import ModelNotReady
@@ -26,7 +27,11 @@ def read_user_config(app: str, deployment: str) -> dict[str, Any] | None:
     if found is None:
         return None
     serve_config: Any = DeploymentConfig
-    config: dict[str, Any] | None = serve_config.from_proto(found.deployment_info.deployment_config).user_config
+    with warnings.catch_warnings():
+        # Ray warns of a field that it wrote itself.
+        warnings.filterwarnings("ignore", message=".*metrics_interval_s", category=DeprecationWarning)
+        read = serve_config.from_proto(found.deployment_info.deployment_config)
+    config: dict[str, Any] | None = read.user_config
     return config or None
 
 
