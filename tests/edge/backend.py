@@ -128,16 +128,20 @@ def serving(*backends: Backend, port: int = 0) -> Iterator[None]:
     finally:
         for task in tasks:
             task.cancel()
-        pending = asyncio.run_coroutine_threadsafe(_rest(), loop)
+        pending = asyncio.run_coroutine_threadsafe(_rest(backends), loop)
         pending.result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
 
 
-async def _rest() -> None:
+async def _rest(backends: tuple[Backend, ...]) -> None:
     others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     await asyncio.gather(*others, return_exceptions=True)
+    for backend in backends:
+        for transport in list(backend.open):
+            transport.abort()
+    await asyncio.sleep(0.05)  # a transport lets go of its socket in a later turn
 
 
 def main() -> None:
