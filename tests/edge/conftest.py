@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from twinscore.errors import StackError
 from twinscore.settings import Settings, load_settings
 
 PROGRAM = Path(__file__).with_name("backend.py")
@@ -125,11 +126,19 @@ class Edge:
             return said
 
     def haproxy(self) -> int:
-        """Process id of HAProxy's master."""
+        """Process id of HAProxy's master; one that has just been started needs a moment to say it."""
         from twinscore.edge.runtime_api import ask
 
-        line = next(line for line in ask(self.folder / "master.sock", "show proc").splitlines() if "master" in line)
-        return int(line.split()[0])
+        found: list[int] = []
+
+        def says_it() -> bool:
+            with suppress(StackError):
+                lines = ask(self.folder / "master.sock", "show proc").splitlines()
+                found.extend(int(line.split()[0]) for line in lines if "master" in line)
+            return bool(found)
+
+        wait_until(says_it)
+        return found[0]
 
     def end(self) -> None:
         """End keeper, proxy and replicas."""
