@@ -21,12 +21,24 @@ from twinscore.online.switch import load_endpoint
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from ray.serve import Application
 
     from twinscore.settings import Settings
 
-__all__ = ["ChallengerOptions", "ChallengerReplica", "Deployed", "app_name", "deploy_challenger", "remove_challenger"]
+__all__ = [
+    "AppState",
+    "ChallengerOptions",
+    "ChallengerReplica",
+    "Deployed",
+    "app_name",
+    "app_state",
+    "deploy_challenger",
+    "remove_challenger",
+    "start_challenger",
+]
 
 Role = Literal["canary", "ab", "shadow"]
+AppState = Literal["running", "starting", "failed", "gone"]
 
 _NICE = 10
 _MIB = 1024 * 1024
@@ -134,9 +146,76 @@ def deploy_challenger(
 
     from twinscore.wiring import load_version
 
-    options = options or ChallengerOptions()
     found, bundle = load_version(settings, f"{model}{version}" if version.startswith("@") else f"{model}/{version}")
-    app = app_name(model, role, found.version)
+    one = Deployed(app_name(model, role, found.version), found.version, bundle.digest)
+    bound = _application(settings, model, one, role, options or ChallengerOptions(), replica)
+    try:
+        serve.run(bound, name=one.app, route_prefix=None, blocking=False)
+    except RuntimeError as error:
+        message = f"Serve could not start {one.app}; its log is in the Ray dashboard under Serve / {one.app}."
+        raise ModelNotReady(message, app=one.app) from error
+    return one
+
+
+def start_challenger(
+    settings: Settings,
+    model: str,
+    version: str,
+    digest: str,
+    role: Role,
+    *,
+    options: ChallengerOptions | None = None,
+    replica: type[ChallengerReplica] = ChallengerReplica,
+) -> Deployed:
+    """Begin to start a version whose bundle is in the store already; asks no registry and waits for nothing.
+
+    Args as `deploy_challenger`; `app_state` tells what becomes of it.
+    """
+    from ray import serve
+
+    one = Deployed(app_name(model, role, version), version, digest)
+    bound = _application(settings, model, one, role, options or ChallengerOptions(), replica)
+    target = serve.RunTarget(bound, name=one.app, route_prefix=None)
+    serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+    return one
+
+
+def app_state(app: str) -> tuple[AppState, str]:
+    """Return how the application of a challenger is, and Serve's words when it does not run."""
+    from ray import serve
+
+    found = serve.status().applications.get(app)
+    if found is None:
+        return "gone", ""
+    status = str(getattr(found.status, "value", found.status))
+    if status == "RUNNING":
+        return "running", ""
+    if status in ("DEPLOY_FAILED", "UNHEALTHY"):
+        said = [found.message, *[one.message for one in found.deployments.values()]]
+        return "failed", " ".join(" ".join([words for words in said if words]).split())[:500]
+    return ("gone", "") if status == "DELETING" else ("starting", "")
+
+
+def remove_challenger(app: str) -> None:
+    """Take a challenger's application away; removing what is not there changes nothing."""
+    from ray import serve
+
+    if app in serve.status().applications:
+        serve.delete(app, _blocking=False)
+
+
+def _application(
+    settings: Settings,
+    model: str,
+    one: Deployed,
+    role: Role,
+    options: ChallengerOptions,
+    replica: type[ChallengerReplica],
+) -> Application:
+    from ray import serve
+
+    from twinscore.wiring import bundle_store
+
     scale: dict[str, Any] = {"num_replicas": options.replicas}
     if options.max_replicas is not None and options.max_replicas > options.replicas:
         scale = {"autoscaling_config": {"min_replicas": options.replicas, "max_replicas": options.max_replicas}}
@@ -153,23 +232,10 @@ def deploy_challenger(
         logging_config={"enable_access_log": False},
         **scale,
     )
-    bound = wrap(replica).bind(
-        str(bundle.folder), bundle.digest, model, found.version, Limits.of(settings), role, options.memory_mb
+    folder = bundle_store(settings).path(one.digest)
+    return wrap(replica).bind(
+        str(folder), one.digest, model, one.version, Limits.of(settings), role, options.memory_mb
     )
-    try:
-        serve.run(bound, name=app, route_prefix=None, blocking=False)
-    except RuntimeError as error:
-        message = f"Serve could not start {app}; its log is in the Ray dashboard under Serve / {app}."
-        raise ModelNotReady(message, app=app) from error
-    return Deployed(app, found.version, bundle.digest)
-
-
-def remove_challenger(app: str) -> None:
-    """Take a challenger's application away; removing what is not there changes nothing."""
-    from ray import serve
-
-    if app in serve.status().applications:
-        serve.delete(app, _blocking=False)
 
 
 def _memory_bytes() -> tuple[int, int]:

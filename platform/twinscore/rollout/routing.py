@@ -1,7 +1,7 @@
 """The routing document of one model: which version is live, who else is asked, and for whom; a value and its JSON.
 
-Replicas get it through Serve's own configuration path. Its epoch only rises: a document with an older epoch, or with
-the same epoch and other words, is refused, whoever sends it.
+Replicas get it through Serve's own configuration path. Its term and epoch only rise: a document with an older term,
+or of the same term with an older epoch, or the same ones and other words, is refused, whoever sends it.
 """
 
 from __future__ import annotations
@@ -86,6 +86,8 @@ class Routing:
     live: Target
     epoch: int = 1
     """Rises with every change."""
+    term: int = 0
+    """Epoch of the lease under which it was written, so that who lost the lease cannot write any more; 0 by hand."""
     salt: str = "0"
     """Of this rollout; another salt divides the entities anew."""
     previous: Target | None = None
@@ -105,6 +107,8 @@ class Routing:
             _refuse("model", "the name of a model", self.model)
         if type(self.epoch) is not int or self.epoch < 1:
             _refuse("epoch", "a whole number from 1", self.epoch)
+        if type(self.term) is not int or self.term < 0:
+            _refuse("term", "a whole number from 0", self.term)
         if not isinstance(self.salt, str) or not 1 <= len(self.salt.encode()) <= _LONGEST_SALT:
             _refuse("salt", f"a text of 1 to {_LONGEST_SALT} bytes", self.salt)
         if type(self.deadline_ms) is not int or not 1 <= self.deadline_ms <= 60_000:
@@ -163,13 +167,14 @@ def accept(current: Routing | None, sent: Routing) -> Routing:
     """Return the routing to apply: the sent one, when it follows the current one.
 
     Raises:
-        StoreConflict: its epoch is behind, or is the current one with other words.
+        StoreConflict: its term or epoch is behind, or they are the current ones with other words.
     """
-    if current is None or sent.epoch > current.epoch or sent == current:
+    newer = current is None or (sent.term >= current.term and sent.epoch > current.epoch)
+    if current is None or newer or sent == current:
         return sent
     message = (
-        f"The routing of {sent.model} with epoch {sent.epoch} is stale: epoch {current.epoch} is in force."
-        " Somebody else wrote first; read the current routing and try again."
+        f"The routing of {sent.model} with epoch {sent.epoch} of term {sent.term} is stale: epoch {current.epoch} of"
+        f" term {current.term} is in force. Somebody else wrote first; read the current routing and try again."
     )
     raise StoreConflict(message, model=sent.model, sent=sent.epoch, current=current.epoch)
 
