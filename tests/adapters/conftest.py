@@ -20,6 +20,7 @@ from twinscore.adapters.mlflow_models import MlflowModels
 from twinscore.settings import load_settings
 from twinscore.testing.models import make_bundle
 
+from .mlflow_server import mlflow_server
 from .places import IcebergPlace, Place, PostgresPlace, SqlitePlace
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ def registry_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def models(registry_folder: Path) -> MlflowModels:
     """The embedded registry as a model store."""
     return MlflowModels(f"sqlite:///{registry_folder / 'mlflow.db'}", artifact_root=registry_folder / "artifacts")
+
+
+@pytest.fixture(scope="session")
+def server(registry_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a server on the registry that other tests open directly."""
+    with mlflow_server(registry_folder, tmp_path_factory.mktemp("server") / "server.log") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
