@@ -42,7 +42,7 @@ _POSTGRES = {
 }
 _POSTGRES_OPTIONS = (
     f"-c timezone=UTC -c lock_timeout={_WAIT_S}s -c statement_timeout={2 * _WAIT_S}s"
-    f" -c idle_in_transaction_session_timeout={_WAIT_S}s"
+    f" -c idle_in_transaction_session_timeout={_WAIT_S // 2}s"
 )
 _AGAIN = ("40001", "40P01")
 """SQLSTATE of transactions that got in each other's way."""
