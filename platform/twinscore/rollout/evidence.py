@@ -90,6 +90,8 @@ class ArmEvidence:
     """Of the rows answered, those that its contract refused."""
     latency_ms: Histogram = field(default_factory=lambda: Histogram.empty(LATENCY_EDGES_MS))
     """Of scoring alone, where it is done, of one row: alike for the live version and for a challenger."""
+    answer_ms: Histogram = field(default_factory=lambda: Histogram.empty(LATENCY_EDGES_MS))
+    """Of a challenger's call, from asking to the answer: with the way there and the queue. Nothing for the live one."""
     scores: Histogram
     """In the bins of the profile that comparisons start from."""
     score: Moments = field(default_factory=Moments)
@@ -141,6 +143,7 @@ class ArmEvidence:
             rows=self.rows + sign * other.rows,
             refused_rows=self.refused_rows + sign * other.refused_rows,
             latency_ms=_joined(self.latency_ms, other.latency_ms, sign),
+            answer_ms=_joined(self.answer_ms, other.answer_ms, sign),
             scores=_joined(self.scores, other.scores, sign),
             score=_joined(self.score, other.score, sign),
             decisions=_added(self.decisions, other.decisions, sign),
@@ -332,6 +335,7 @@ def _members(kind: type, document: Mapping[str, Any], parts: Mapping[str, Callab
 _ARM_PARTS: dict[str, Callable[[Any], Any]] = {
     "failed": dict,
     "latency_ms": Histogram.from_json,
+    "answer_ms": Histogram.from_json,
     "scores": Histogram.from_json,
     "score": Moments.from_json,
     "decisions": dict,
