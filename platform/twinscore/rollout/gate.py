@@ -57,7 +57,7 @@ METRICS: dict[str, Metric] = {
     "review_rate": Metric(words="rows that ask for review", kind="rate", unit="", of="rows", samples=300),
     "uncertainty_width": Metric(words="mean width of intervals", kind="mean", unit="", of="rows", samples=300),
     "restarts": Metric(words="replicas restarted", kind="count", unit="", of="arms", samples=1),
-    "memory_mb": Metric(words="memory of a replica", kind="gauge", unit="MB", of="arms", samples=1),
+    "memory_mb": Metric(words="memory taken since ready", kind="gauge", unit="MB", of="arms", samples=1),
     "loss": Metric(words="mean loss on labelled rows", kind="mean", unit="", of="labels", samples=300),
     "group_gap": Metric(words="gap of selection between groups", kind="gap", unit="", of="labels", samples=300),
 }  # fmt: skip
@@ -132,6 +132,25 @@ class Gate:
         """Seconds within which answers count as one."""
         return self.measure.burst_s if self.burst_s is None else self.burst_s
 
+    @property
+    def beside(self) -> bool:
+        """Whether it has a limit that depends on the live version."""
+        return self.worse_by is not None or self.times is not None
+
+    @property
+    def slope(self) -> tuple[float, float]:
+        """The limit beside the live version: so many times its figure, and so much more."""
+        return (1.0 if self.times is None else self.times, 0.0 if self.worse_by is None else self.worse_by)
+
+    def line(self, live_value: float) -> float:
+        """Return what a live figure allows.
+
+        >>> Gate(metric="latency_ms_p95", times=1.5, worse_by=25.0).line(10.0)
+        40.0
+        """
+        times, by = self.slope
+        return times * live_value + by if times else by
+
     @classmethod
     def from_document(cls, document: object, *, source: str = "The policy", within: str = "gates.") -> Gate:
         """Read a gate as people write it: `{metric: latency_ms_p95, times: 1.5, worse_by: 25}`.
@@ -190,6 +209,6 @@ DEFAULT_GATES: tuple[Gate, ...] = (
     Gate(metric="decision_flips", max=0.1, when_given=True),
     Gate(metric="review_rate", worse_by=0.1),
     Gate(metric="restarts", max=2.0),
-    Gate(metric="memory_mb", times=1.5, worse_by=256.0),
+    Gate(metric="memory_mb", worse_by=256.0, when_given=True),
 )
 """What a policy without gates of its own holds a candidate to."""
