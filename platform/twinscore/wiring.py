@@ -41,6 +41,7 @@ __all__ = [
     "open_rollout_store",
     "prediction_sink",
     "serve_ingress",
+    "subscribe_to_aliases",
 ]
 
 Step = Literal["registry", "fetch", "bundle"]
@@ -63,6 +64,18 @@ def import_registry_client(settings: Settings) -> None:
     from twinscore.adapters.mlflow_client import connect
 
     connect(_registry(settings)[0])
+
+
+def subscribe_to_aliases(settings: Settings, name: str, url: str, secret: str) -> None:
+    """Have the registry's server call `url` when an alias moves, signed with `secret`.
+
+    Raises:
+        SettingsInvalid: the server does not call such an address.
+        StoreUnavailable: the registry does not answer.
+    """
+    from twinscore.adapters.mlflow_webhooks import subscribe
+
+    subscribe(_registry(settings)[0], name, url, secret)
 
 
 def bundle_store(settings: Settings) -> BundleStore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import os
 import pwd
@@ -49,8 +50,13 @@ def models(registry_folder: Path) -> MlflowModels:
 
 @pytest.fixture(scope="session")
 def server(registry_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a server on the registry that other tests open directly."""
-    with mlflow_server(registry_folder, tmp_path_factory.mktemp("server") / "server.log") as url:
+    """URL of a server on the registry that other tests open directly; it may call back on this machine."""
+    calls = {
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": base64.urlsafe_b64encode(b"k" * 32).decode(),
+    }
+    with mlflow_server(registry_folder, tmp_path_factory.mktemp("server") / "server.log", calls) as url:
         yield url
 
 
