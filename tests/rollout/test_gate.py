@@ -19,7 +19,7 @@ def test_a_gate_is_read_from_yaml() -> None:
     gate = Gate.from_document(yaml.safe_load("{metric: latency_ms_p95, times: 1.5, worse_by: 25}"))
 
     assert gate == Gate(metric="latency_ms_p95", name="latency_ms_p95", times=1.5, worse_by=25)
-    assert (200, 1.0) == (gate.least, gate.burst)
+    assert (100, 1.0) == (gate.least, gate.burst)
     assert (5, 0.0) == (
         Gate(metric="error_rate", max=0.1, samples=5).least,
         Gate(metric="error_rate", max=0.1, burst_s=0.0).burst,
