@@ -46,7 +46,7 @@ def arm(version: str, role: Role, calls: int, *, seed: int = 0, **changes: Any) 
         latency_ms=Histogram.of(LATENCY_EDGES_MS, rng.lognormal(math.log(5), 0.4, calls).tolist()),
         scores=Histogram.of(SCORE_EDGES, scores.tolist()), decisions={"approve": approved, "refuse": calls - approved},
         width=Moments(calls, 0.1 * calls, 0.02 * calls), memory_mb=20.0,
-        labelled=Labelled(calls, Moments(calls, calls / 2, calls / 3), dict.fromkeys(("f=1", "f=2"), (calls, approved))),
+        labelled=Labelled(calls, Moments(calls, calls / 2, calls), dict.fromkeys(("f=1", "f=2"), (calls, 9))),
     )  # fmt: skip
     return replace(healthy, **changes)
 

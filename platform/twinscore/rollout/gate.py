@@ -43,7 +43,7 @@ class Metric:
 _LATENCY: dict[str, Any] = {"kind": "quantile", "unit": "ms", "of": "answers", "burst_s": 1.0}
 METRICS: dict[str, Metric] = {
     "error_rate": Metric(
-        words="calls that failed", kind="rate", unit="", of="calls", samples=200, burst_s=0.2,
+        words="calls that failed", kind="rate", unit="", of="calls", samples=200, burst_s=0.1,
     ),
     "latency_ms_p50": Metric(words="median latency", samples=100, q=0.5, **_LATENCY),
     "latency_ms_p95": Metric(words="95th percentile of latency", samples=100, q=0.95, **_LATENCY),
