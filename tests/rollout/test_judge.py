@@ -261,6 +261,18 @@ def test_slow_answers_of_one_moment_are_one_event() -> None:
     assert {"latency_ms_p95", "latency_ms_p99"} <= after(10)
 
 
+def test_a_good_version_survives_a_look_after_every_few_calls() -> None:
+    """Ten rollouts of a version just like the live one at 5 %, sixty looks each: nothing fails at any of them."""
+    for seed in range(10):
+        at = range(100 * seed, 100 * seed + 60)
+        parts = [(arm("1", "live", 190, seed=one), arm("2", "canary", 10, seed=one)) for one in at]
+        live, candidate = parts[0]
+        for n, (more_live, more) in enumerate(parts[1:], start=2):
+            live, candidate = live.merged(more_live), candidate.merged(more)
+            assert set() == failing(Evidence(arms=(live, candidate), at=BEGAN + timedelta(seconds=n)))
+        assert candidate.calls == 600
+
+
 @given(failed=st.integers(0, 500), more=st.integers(0, 500), calls=st.integers(500, 5_000))
 def test_more_failures_never_help(failed: int, more: int, calls: int) -> None:
     """Among as many calls, a version with more failures is never judged better."""
