@@ -63,6 +63,7 @@ METRICS: dict[str, Metric] = {
 }  # fmt: skip
 """Every metric that a gate may name."""
 
+_SHARES = ("rate", "distance", "paired", "gap")
 _NUMBERS = ("max", "min", "worse_by", "times", "burst_s", "alpha_share")
 
 
@@ -110,6 +111,8 @@ class Gate:
         for key in given:
             if key not in limits:
                 self._refuse(key, f"left out: {self.metric} is limited by {' or '.join(limits)}", getattr(self, key))
+            if key != "times" and self.measure.kind in _SHARES and getattr(self, key) > 1.0:
+                self._refuse(key, "a share from 0 to 1, such as 0.01 for one in a hundred", getattr(self, key))
         if not given:
             self._refuse("limits", f"at least one of {', '.join(limits)}", "none")
         if self.samples is not None and self.samples < 1:
