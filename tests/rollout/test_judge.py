@@ -261,6 +261,19 @@ def test_slow_answers_of_one_moment_are_one_event() -> None:
     assert {"latency_ms_p95", "latency_ms_p99"} <= after(10)
 
 
+def test_the_bounds_of_a_quantile_are_edges_around_it() -> None:
+    """They hold the quantile, and come closer with more answers."""
+    few, many = (verdicts(seen(arm("2", "canary", n)))["latency_ms_p50"] for n in (300, 30_000))
+
+    assert few.low is not None
+    assert few.high is not None
+    assert many.low is not None
+    assert many.high is not None
+    assert {few.low, few.high, many.low, many.high} <= set(LATENCY_EDGES_MS)
+    assert few.low <= many.low <= 5.0 <= many.high <= few.high
+    assert few.high > many.high
+
+
 def test_a_good_version_survives_a_look_after_every_few_calls() -> None:
     """Ten rollouts of a version just like the live one at 5 %, sixty looks each: nothing fails at any of them."""
     for seed in range(10):
