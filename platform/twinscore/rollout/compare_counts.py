@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from twinscore.rollout.figures import parts_of, share_of
@@ -121,11 +122,8 @@ def _edge(found: Histogram, value: float, *, outwards: bool) -> float:
 
 def _quantile_interval(found: Histogram, q: float, m: float, alpha: float) -> tuple[float | None, float | None]:
     """Return the edges between which the quantile is; None where it may be anywhere on that side."""
-    n, room, low, slower = found.n / m, math.log(1.0 / alpha), None, found.n
-    for edge, count in zip(found.edges, found.counts, strict=False):
-        slower -= count
-        if log_above(slower / m, n, 1.0 - q) >= room:
-            low = edge
-        elif log_below(slower / m, n, 1.0 - q) >= room:
-            return low, edge
-    return low, None
+    n, room = found.n / m, math.log(1.0 / alpha)
+    slower = [found.n - below for below in accumulate(found.counts[:-1])]
+    low = bisect_left(slower, True, key=lambda count: log_above(count / m, n, 1.0 - q) < room)
+    high = bisect_left(slower, True, key=lambda count: log_below(count / m, n, 1.0 - q) >= room)
+    return found.edges[low - 1] if low else None, found.edges[high] if high < len(slower) else None

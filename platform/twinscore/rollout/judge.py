@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from twinscore.rollout.finding import Finding
     from twinscore.rollout.gate import Gate, Kind, Outcome
 
-__all__ = ["judge"]
+__all__ = ["alpha_parts", "judge"]
 
 _COMPARE: dict[Kind, Callable[[Gate, Sides, float], Finding]] = {
     "rate": compare_rate, "paired": compare_pairs, "quantile": compare_quantile, "distance": compare_distance,
@@ -58,7 +58,7 @@ def judge(
     sides = _sides(evidence, candidate, live, since, before)
     stale = () if evidence is None else evidence.stale
     found = []
-    for gate, part in zip(gates, _parts(gates, alpha / stages), strict=True):
+    for gate, part in zip(gates, alpha_parts(gates, alpha / stages), strict=True):
         finding = _COMPARE[gate.measure.kind](gate, sides, part)
         given = _given(gate, finding, sides)
         outcome, why = _outcome(gate, finding, stale, live, given=given)
@@ -88,7 +88,7 @@ def _busiest(arms: Sequence[ArmEvidence]) -> ArmEvidence | None:
     return max(arms, key=lambda arm: arm.calls, default=None)
 
 
-def _parts(gates: Sequence[Gate], alpha: float) -> list[float]:
+def alpha_parts(gates: Sequence[Gate], alpha: float) -> list[float]:
     """Divide alpha: what some gates ask for, the rest in equal parts; a dry run has as much, and takes it from nobody.
 
     Where the gates ask for more than there is, all get less in proportion.
@@ -123,10 +123,10 @@ def _outcome(gate: Gate, finding: Finding, stale: Sequence[str], live: str, *, g
             "inconclusive",
             f"waits for {gate.least:,} {measure.of}" if measure.of != "arms" else "waits for a figure",
         )
-    if _finite(finding.value) is None:
-        return "inconclusive", "the figure is no number, or not comparable"
     if gate.beside and _lacks_live(gate, finding):
         return "inconclusive", f"version {live} has no figure to compare with"
+    if _finite(finding.value) is None:
+        return "inconclusive", "the figure is no number, or not comparable"
     if stale:
         return "inconclusive", f"waits for replicas that did not answer: {', '.join(stale[:3])}"
     if not _looks_right(gate, finding):
