@@ -148,15 +148,9 @@ def _check_order(policy: Policy) -> None:
         if stage.kind == "shadow" and share:
             _refuse(where, "have its shadows before its canaries", stage.title)
         if stage.kind == "canary" and stage.share <= share:
-            _refuse(
-                f"{where}.share",
-                f"raise the share of each canary; {show_share(share)} came before",
-                show_share(stage.share),
-            )
+            _refuse(f"{where}.share", f"raise the share of each canary; {show_share(share)} came before", said)
         if stage.share + policy.ab_share > BUCKETS:
-            _refuse(
-                f"{where}.share", f"leave room for ab_share, {show_share(policy.ab_share)}", show_share(stage.share)
-            )
+            _refuse(f"{where}.share", f"leave room for ab_share, {show_share(policy.ab_share)}", said)
         share, full = max(share, stage.share), stage.kind == "bake"
 
 
