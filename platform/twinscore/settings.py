@@ -58,6 +58,13 @@ class Settings(BaseSettings):
     control_store: str | None = None
     """Database of rollouts, ledger and holds, `sqlite:///path.db` or `postgresql://...`; None means one in `home`."""
 
+    policies: Path = Path("registry/promotion")
+    """Folder of promotion policies, one file per model; relative to where the command is run."""
+    control_poll_s: float = Field(default=2.0, ge=0.1, le=60)
+    """Seconds between two looks of the control at the registry."""
+    control_lease_s: float = Field(default=10.0, ge=5, le=300)
+    """Seconds after which another control takes over from one that is gone."""
+
     @property
     def lake(self) -> Path:
         """Folder of bundles, predictions and logs."""
@@ -80,7 +87,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Read the settings from the environment; `home` comes back absolute.
+    """Read the settings from the environment; folders come back absolute.
 
     Raises:
         SettingsInvalid: a `TWINSCORE_*` variable is unknown or its value is out of range.
@@ -97,4 +104,5 @@ def load_settings(**overrides: object) -> Settings:
         name = f"{PREFIX}{'_'.join(str(part) for part in first['loc']).upper()}"
         message = f"The setting {name} is invalid: {first['msg']}, got {first.get('input')!r}."
         raise SettingsInvalid(message, setting=name) from error
-    return settings.model_copy(update={"home": settings.home.expanduser().resolve()})
+    places = {"home": settings.home, "policies": settings.policies}
+    return settings.model_copy(update={name: path.expanduser().resolve() for name, path in places.items()})

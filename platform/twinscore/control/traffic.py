@@ -127,9 +127,7 @@ class Traffic:
         now_s = self._clock_s()
         if state == "gone":
             self._begun_s[app.name] = now_s
-            start_challenger(
-                self._settings, self.model, app.version, app.digest, app.role, options=self._options
-            )
+            start_challenger(self._settings, self.model, app.version, app.digest, app.role, options=self._options)
         elif now_s - self._begun_s.setdefault(app.name, now_s) > _START_S:
             self._give_up(app, f"it did not start within {_START_S:.0f} s")
         return any(one.app == app.name for one in current.beside) and state == "starting"
@@ -183,7 +181,9 @@ def routing_wanted(current: Routing, wanted: WantedRouting, up: list[_App], *, t
         live, previous = Target(version=wanted.live, digest=wanted.digest), current.live
     challengers = tuple(
         [
-            Challenger(arm=app.role, app=app.name, version=app.version, digest=app.digest, mode=app.role, share=app.share)
+            Challenger(
+                arm=app.role, app=app.name, version=app.version, digest=app.digest, mode=app.role, share=app.share
+            )
             for app in up
             if app.role != "shadow"
         ]

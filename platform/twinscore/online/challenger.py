@@ -243,6 +243,4 @@ def _application(
         **scale,
     )
     folder = bundle_store(settings).path(one.digest)
-    return wrap(replica).bind(
-        str(folder), one.digest, model, one.version, Limits.of(settings), role, options.memory_mb
-    )
+    return wrap(replica).bind(str(folder), one.digest, model, one.version, Limits.of(settings), role, options.memory_mb)

@@ -19,7 +19,16 @@ from twinscore.rollout.routing import Routing, Target, accept
 if TYPE_CHECKING:
     from twinscore.settings import Settings
 
-__all__ = ["DEPLOYMENT", "Applied", "apply_routing", "current_routing", "make_live", "replica_states", "roll_back"]
+__all__ = [
+    "DEPLOYMENT",
+    "Applied",
+    "apply_routing",
+    "current_routing",
+    "make_live",
+    "replica_states",
+    "roll_back",
+    "served_models",
+]
 
 DEPLOYMENT = "endpoint"
 """Name of the one deployment in a gateway's application."""
@@ -42,6 +51,13 @@ def current_routing(model: str) -> Routing | None:
     """Return the routing of a served model, or None when it is not served."""
     config = read_user_config(model, DEPLOYMENT)
     return None if config is None else Routing.from_json(config["routing"])
+
+
+def served_models() -> list[str]:
+    """Return the models that have a gateway on this Ray."""
+    from ray import serve
+
+    return sorted(app for app, found in serve.status().applications.items() if DEPLOYMENT in found.deployments)
 
 
 def apply_routing(settings: Settings, model: str, routing: Routing, *, timeout_s: float = _TIMEOUT_S) -> Applied:

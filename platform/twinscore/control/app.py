@@ -1,0 +1,218 @@
+"""The Serve application of the control: commands, status and hints over HTTP; parses, asks the store and answers.
+
+    GET  /-control                       the page, or JSON for who accepts that
+    GET  /-control/models/<model>        JSON of one model
+    POST /-control/models/<model>        a command: {"name": "promote", "actor": "anna", "version": "3", ...}
+    POST /-control/webhook               a registry's webhook, taken as a hint
+
+Commands are left in the store, so one that was answered is acted on also when this process ends the next moment, and by
+whichever control acts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from twinscore.access.gate import Access, status_of
+from twinscore.clock import SystemClock
+from twinscore.control.assemble import Assembled
+from twinscore.control.hints import webhook_secret
+from twinscore.control.page import page
+from twinscore.control.status import overview, standing
+from twinscore.errors import (
+    AccessDenied,
+    ModelNotFound,
+    ModelNotReady,
+    SettingsInvalid,
+    StoreUnavailable,
+    TwinscoreError,
+)
+from twinscore.online.serve_config import read_user_config
+from twinscore.rollout.seen import Command
+from twinscore.rollout.webhook import Deliveries, Hint, check
+from twinscore.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["APP", "PREFIX", "ControlReplica", "start_control", "stop_control"]
+
+APP = "twinscore-control"
+PREFIX = "/-control"
+DEPLOYMENT = "control"
+_PAGE_HEADERS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
+_MOST_BYTES = 64 * 1024
+_STATUS = {"unauthenticated": 401, "bad_json": 400, "too_large": 413, "repeated": 200}
+
+
+class ControlReplica:
+    """What Serve builds: one process with the loop, and the pages of it.
+
+    Args:
+        settings: of the stack.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._access = Access.load(settings.home)
+        self._deliveries = Deliveries()
+        self._control = Assembled(settings)
+
+    def __serve_build_asgi_app__(self) -> Starlette:
+        """Return the application; Serve calls this once after the constructor."""
+        return Starlette(
+            routes=[
+                Route("/", self._overview, methods=["GET"]),
+                Route("/models/{model}", self._model, methods=["GET"]),
+                Route("/models/{model}", self._command, methods=["POST"]),
+                Route("/webhook", self._webhook, methods=["POST"]),
+            ],
+            exception_handlers={TwinscoreError: _told},
+        )
+
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Do nothing: the digest of the settings is there for `start_control` to compare."""
+
+    def check_health(self) -> None:
+        """Serve replaces the replica when the loop does not come round any more."""
+        if not self._control.loop.alive:
+            message = "The loop of the control stands still; its process must be made anew."
+            raise RuntimeError(message)
+
+    def __del__(self) -> None:
+        """Let another control act at once."""
+        control = getattr(self, "_control", None)
+        if control is not None:
+            control.close()
+
+    async def _overview(self, request: Request) -> Response:
+        self._admit(request, "*", "read")
+        found = await asyncio.to_thread(overview, self._control.store, self._control.loop.trouble)
+        if "application/json" in request.headers.get("accept", ""):
+            return JSONResponse(found)
+        return HTMLResponse(page(found), headers=_PAGE_HEADERS)
+
+    async def _model(self, request: Request) -> Response:
+        model = request.path_params["model"]
+        self._admit(request, model, "read")
+        return JSONResponse(
+            await asyncio.to_thread(standing, self._control.store, model, self._control.loop.trouble.get(model, ""))
+        )
+
+    async def _command(self, request: Request) -> Response:
+        model = request.path_params["model"]
+        caller = self._admit(request, model, "operate")
+        document = await _json(request)
+        if caller and not document.get("actor"):
+            document["actor"] = caller
+        command = Command.from_json(document)
+        command_id = request.headers.get("x-request-id") or os.urandom(8).hex()
+        waiting = await asyncio.to_thread(
+            self._control.store.commands.put, model, command.to_json(), command_id=command_id
+        )
+        self._control.loop.hint(model)
+        return JSONResponse({"id": waiting.id, "model": model, "command": command.to_json()}, status_code=202)
+
+    async def _webhook(self, request: Request) -> Response:
+        body = await _body(request)
+        secret = await asyncio.to_thread(webhook_secret, self._settings)
+        found = check(request.headers, body, secret=secret, now=SystemClock().now(), seen=self._deliveries)
+        if not isinstance(found, Hint):
+            return JSONResponse({"code": found.code, "detail": found.reason}, status_code=_STATUS[found.code])
+        self._control.loop.hint(found.model or None)
+        return JSONResponse({"hint": found.event, "model": found.model}, status_code=202)
+
+    def _admit(self, request: Request, model: str, verb: str) -> str:
+        headers = request.headers
+        authorization, key = headers.get("authorization"), headers.get("x-api-key")
+        return self._access.admit(
+            None if authorization is None else authorization.encode("latin-1"),
+            None if key is None else key.encode("latin-1"),
+            model=model, verb=verb, now_s=time.time(),
+        ).id  # fmt: skip
+
+
+def start_control(settings: Settings, *, wait: bool = False) -> None:
+    """Start the control on the Ray that the process is connected to; one that runs with these settings goes on.
+
+    Raises:
+        ModelNotReady: with `wait`, Serve could not start it.
+    """
+    from ray import serve
+
+    digest = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
+    found = serve.status().applications.get(APP)
+    if found is not None and found.status == "RUNNING" and read_user_config(APP, DEPLOYMENT) == {"settings": digest}:
+        return
+    wrap = serve.deployment(
+        name=DEPLOYMENT,
+        user_config={"settings": digest},
+        ray_actor_options={"num_cpus": 0},
+        max_ongoing_requests=32,
+        max_queued_requests=64,
+        graceful_shutdown_timeout_s=5,
+        graceful_shutdown_wait_loop_s=0.5,
+        health_check_period_s=5,
+        health_check_timeout_s=10,
+        logging_config={"enable_access_log": False},
+    )
+    bound = wrap(serve.ingress()(ControlReplica)).bind(settings)
+    target = serve.RunTarget(bound, name=APP, route_prefix=PREFIX)
+    try:
+        serve.run_many([target], wait_for_applications_running=wait)
+    except RuntimeError as error:
+        message = f"Serve could not start the control: {str(error).strip().splitlines()[-1]}"
+        raise ModelNotReady(message, app=APP) from error
+
+
+def stop_control() -> None:
+    """Take the control away; what it has put into force stays."""
+    from ray import serve
+
+    if APP in serve.status().applications:
+        serve.delete(APP)
+
+
+async def _body(request: Request) -> bytes:
+    """Return the body; of one that is too large only so much that it is seen to be."""
+    found = b""
+    async for chunk in request.stream():
+        found += chunk
+        if len(found) > _MOST_BYTES:
+            break
+    return found
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    body = await _body(request)
+    found: object = None
+    with suppress(ValueError, RecursionError):
+        found = json.loads(body)
+    if len(body) > _MOST_BYTES or not isinstance(found, dict):
+        message = (
+            f'A command is a JSON object of at most {_MOST_BYTES} bytes, such as {{"name": "pause", "actor": "anna"}}.'
+        )
+        raise SettingsInvalid(message)
+    return found
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    """Answer with what an error of ours says."""
+    assert isinstance(error, TwinscoreError)
+    status = 503 if isinstance(error, StoreUnavailable) else 404 if isinstance(error, ModelNotFound) else 422
+    headers: Mapping[str, str] = {"retry-after": "1"} if status == 503 else {}
+    if isinstance(error, AccessDenied):
+        status = status_of(error)
+    document = {"code": error.code, "detail": error.message, "status": status}
+    return JSONResponse(document, status_code=status, headers=headers, media_type="application/problem+json")

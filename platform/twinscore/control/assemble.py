@@ -1,0 +1,80 @@
+"""Puts a control together from settings: its store, the registry, Serve and the policies; decides nothing."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from twinscore.control.candidate import Candidates
+from twinscore.control.loop import Control
+from twinscore.control.reconcile import Reconciler
+from twinscore.control.scrape import Scrape
+from twinscore.control.traffic import Traffic
+from twinscore.online.challenger import ChallengerOptions
+from twinscore.online.routes import served_models
+from twinscore.rollout.policy_file import policy_for
+from twinscore.wiring import alias_store, open_rollout_store
+
+if TYPE_CHECKING:
+    from twinscore.rollout.evidence import Evidence
+    from twinscore.rollout.policy import Policy
+    from twinscore.rollout.state import Rollout
+    from twinscore.settings import Settings
+
+__all__ = ["Assembled"]
+
+
+class Assembled:
+    """A control that runs, and what it works with; closed in the order in which it was opened.
+
+    Args:
+        settings: home, registry, store and policies.
+        options: how applications beside the gateway are run.
+
+    Raises:
+        StoreUnavailable: the control's own store does not answer.
+    """
+
+    def __init__(self, settings: Settings, *, options: ChallengerOptions | None = None) -> None:
+        self.settings = settings
+        self._options = options
+        self._stack = ExitStack()
+        self.store = self._stack.enter_context(open_rollout_store(settings))
+        self._registry = alias_store(settings)
+        self._candidates = Candidates(settings)
+        self._stack.callback(self._candidates.close)
+        self.loop = Control(
+            self.store.leases, self.models, self._reconciler, poll_s=settings.control_poll_s,
+            lease_s=settings.control_lease_s,
+        )  # fmt: skip
+        self._stack.callback(self.loop.close)
+
+    def models(self) -> list[str]:
+        """Return the models that are served, and those that were driven before."""
+        return sorted({*served_models(), *self.store.rollouts.models()})
+
+    def policy_of(self, model: str) -> Policy:
+        """Return the newest policy of a model.
+
+        Raises:
+            SettingsInvalid: its file is wrong.
+        """
+        return policy_for(self.settings.policies, model)
+
+    def close(self) -> None:
+        """End the loop, what it looks with, and its connections."""
+        self._stack.close()
+
+    def _reconciler(self, model: str) -> Reconciler:
+        def source(rollout: Rollout, known: Evidence | None) -> Scrape:
+            return Scrape(self.settings, model, baseline=rollout.was or rollout.version, known=known)
+
+        return Reconciler(
+            model,
+            store=self.store,
+            registry=self._registry,
+            candidates=self._candidates,
+            traffic=Traffic(self.settings, model, options=self._options),
+            policy_of=self.policy_of,
+            source_of=source,
+        )

@@ -1,0 +1,259 @@
+"""Drives one model: looks at the registry, Serve and the evidence, takes one step, saves it, makes the world follow.
+
+The step is saved before anything is done, and what is to be done follows from what was saved. So whoever is killed at
+any point goes on where it was, and nothing is done twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from twinscore.clock import SystemClock
+from twinscore.control.traffic import Converged, Traffic
+from twinscore.control.watch import Watch
+from twinscore.errors import ModelNotFound, SettingsInvalid, StoreConflict, StoreUnavailable, TwinscoreError
+from twinscore.online.routes import current_routing
+from twinscore.rollout.evidence import Evidence
+from twinscore.rollout.policy import Policy
+from twinscore.rollout.seen import Command, Seen
+from twinscore.rollout.state import ModelState
+from twinscore.rollout.step import step
+from twinscore.rollout.wanted import wanted_checks, wanted_moves, wanted_plan, wanted_tags
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from twinscore.clock import Clock
+    from twinscore.control.candidate import Candidates
+    from twinscore.control.watch import Source
+    from twinscore.ports.alias_store import AliasStore
+    from twinscore.ports.rollout_store import ControlStore, Lease, Stored
+    from twinscore.rollout.state import Rollout
+
+__all__ = ["Reconciler"]
+
+_log = structlog.get_logger("twinscore.control")
+
+
+class Reconciler:
+    """One model under control; `turn` is called again and again, by one thread at a time.
+
+    Args:
+        model: its name.
+        store: where state, ledger, holds and commands are kept.
+        registry: whose aliases are followed.
+        candidates: looks at versions before anybody is asked to trust them.
+        traffic: what Serve does for the model.
+        policy_of: returns the newest policy of a model.
+        source_of: returns where the evidence of a rollout comes from, given what was known of it.
+        clock: tells the time.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        store: ControlStore,
+        registry: AliasStore,
+        candidates: Candidates,
+        traffic: Traffic,
+        policy_of: Callable[[str], Policy],
+        source_of: Callable[[Rollout, Evidence | None], Source],
+        clock: Clock | None = None,
+    ) -> None:
+        self.model = model
+        self._store = store
+        self._registry = registry
+        self._candidates = candidates
+        self._traffic = traffic
+        self._policy_of = policy_of
+        self._source_of = source_of
+        self._clock = clock or SystemClock()
+        self._policy = Policy.default(model)
+        self._converged = Converged(None)
+        self._watch: Watch | None = None
+        self._moved: dict[str, str] = {}
+        self._tags: dict[str, dict[str, str]] = {}
+        """What was written last, so that an unchanged tag costs no request."""
+        self.trouble = ""
+        """What went wrong in the last turn, in words for whoever looks; empty when nothing did."""
+
+    def turn(self, lease: Lease) -> bool:
+        """Look, step, save and make the world follow; return whether another turn should come at once.
+
+        Raises:
+            StoreConflict: somebody else acts for this model now.
+            StoreUnavailable: the control's own store does not answer; nothing was changed.
+        """
+        self.trouble = ""
+        stored = self._store.rollouts.load(self.model)
+        state, known = _opened(self.model, stored)
+        policy = self._newest_policy()
+        commands = self._store.commands.take(self.model)
+        orders = {one.id: _command(one.document) for one in commands}
+        seen = self._look(state, policy, tuple([one for one in orders.values() if isinstance(one, Command)]), known)
+        if stored is None and seen.live is None:
+            return False  # nothing is served and nothing is known, so there is nothing to drive yet
+        stepped = step(state, policy, seen, self._clock.now())
+        drafts = stepped.drafts
+        said = {order: "taken" if isinstance(one, Command) else one for order, one in orders.items()}
+        said |= _answers(commands, drafts)
+        changed = stepped.state != state
+        if changed or drafts or said:
+            self._store.rollouts.save(
+                self.model, self._document(stepped.state), revision=0 if stored is None else stored.revision,
+                lease=lease, drafts=drafts, done=said,
+            )  # fmt: skip
+        for draft in drafts:
+            _log.info(draft.kind, model=self.model, version=draft.to_version, reason=draft.reason)
+        self._forget(state, stepped.state)
+        self._follow(stepped.state, lease)
+        return stepped.moved or bool(commands)
+
+    def close(self) -> None:
+        """End connections."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def _look(
+        self, state: ModelState, policy: Policy, commands: tuple[Command, ...], known: Mapping[str, Any] | None
+    ) -> Seen:
+        """Return what is known now; what cannot be looked at is left out, which is never taken for good news."""
+        live = self._traffic.look()
+        aliases: Mapping[str, str] | None = None
+        try:
+            aliases = self._registry.aliases(self.model)
+        except ModelNotFound:
+            aliases = {}
+        except StoreUnavailable as error:
+            self.trouble = error.message
+        checks = {version: self._candidates.look(self.model, version) for version in wanted_checks(state)}
+        rollout = state.rollout
+        verdicts, requests = self._watched(rollout, policy, known)
+        moved, self._moved = self._moved, {}
+        failed = {} if rollout is None else self._converged.failed or {}
+        return Seen(
+            aliases=aliases,
+            moved=moved,
+            live=live,
+            candidate=None if rollout is None else checks.get(rollout.version),
+            beside=checks,
+            verdicts=verdicts,
+            requests=requests,
+            ready=self._converged.ready,
+            failed="" if rollout is None else failed.get(rollout.version, ""),
+            holds=self._store.holds.held(),
+            commands=commands,
+        )
+
+    def _watched(
+        self, rollout: Rollout | None, policy: Policy, known: Mapping[str, Any] | None
+    ) -> tuple[tuple[Any, ...], int]:
+        if self._watch is not None and (rollout is None or rollout.id != self._watch.rollout_id):
+            self.close()
+        if rollout is None or rollout.status == "checking":
+            return (), 0
+        routing = current_routing(self.model)
+        if routing is None:
+            return (), 0
+        if rollout.policy_digest != policy.digest:
+            policy = Policy.from_json(rollout.policy)
+        if self._watch is None:
+            mine = known if known is not None and known.get("rollout") == rollout.id else None
+            evidence = None if mine is None else Evidence.from_json(mine["all"])
+            self._watch = Watch(rollout, self._source_of(rollout, evidence), mine)
+        try:
+            return self._watch.look(rollout, policy, routing)
+        except TwinscoreError as error:
+            self.trouble = f"The evidence could not be read: {error.message}"
+            return (), 0
+
+    def _follow(self, state: ModelState, lease: Lease) -> None:
+        """Make Serve and the registry follow a state that is saved."""
+        digests = self._digests(state)
+        try:
+            self._converged = self._traffic.converge(wanted_plan(state, self._policy), digests, term=lease.epoch)
+        except StoreConflict:
+            raise
+        except (TwinscoreError, RuntimeError, TimeoutError) as error:
+            self._converged = Converged(self._converged.live)
+            self.trouble = f"Serve did not follow: {error}"
+            _log.warning("serve_not_followed", model=self.model, error=str(error)[:500])
+        try:
+            self._mirror(state)
+        except StoreUnavailable as error:
+            self.trouble = self.trouble or error.message
+        except (ModelNotFound, SettingsInvalid) as error:
+            self.trouble = error.message
+            _log.warning("registry_not_followed", model=self.model, error=error.message)
+
+    def _mirror(self, state: ModelState) -> None:
+        """Let aliases and tags say in the registry what is so."""
+        for move in wanted_moves(state, self._registry.aliases(self.model)):
+            if self._registry.move(self.model, move.alias, move.version, expected=move.expected):
+                self._moved[move.alias] = move.version
+        for version, tags in wanted_tags(state).items():
+            if self._tags.get(version) == tags:
+                continue
+            try:
+                for key, value in tags.items():
+                    self._registry.tag(self.model, version, key, value)
+            except ModelNotFound:
+                _log.info("version_is_gone", model=self.model, version=version)
+            self._tags[version] = tags
+
+    def _digests(self, state: ModelState) -> dict[str, str]:
+        found = {}
+        for version in (state.challenger, state.shadow):
+            checked = None if version is None else self._candidates.look(self.model, version)
+            if checked is not None and checked.fit:
+                found[checked.version] = checked.digest
+        if state.rollout is not None and state.rollout.digest:
+            found[state.rollout.version] = state.rollout.digest
+        return found
+
+    def _forget(self, before: ModelState, now: ModelState) -> None:
+        """Look anew at a version that is asked for again."""
+        if now.rollout is not None and (before.rollout is None or before.rollout.id != now.rollout.id):
+            self._candidates.forget(self.model, now.rollout.version)
+
+    def _newest_policy(self) -> Policy:
+        try:
+            self._policy = self._policy_of(self.model)
+        except SettingsInvalid as error:
+            self.trouble = f"The newest policy cannot be used, so the one before counts: {error.message}"
+            _log.warning("policy_not_read", model=self.model, error=error.message)
+        return self._policy
+
+    def _document(self, state: ModelState) -> dict[str, Any]:
+        watch = self._watch
+        mine = watch is not None and state.rollout is not None and watch.rollout_id == state.rollout.id
+        return {"state": state.to_json(), "evidence": watch.to_json() if watch is not None and mine else None}
+
+
+def _opened(model: str, stored: Stored | None) -> tuple[ModelState, Mapping[str, Any] | None]:
+    if stored is None:
+        return ModelState(model=model), None
+    return ModelState.from_json(stored.document["state"]), stored.document.get("evidence")
+
+
+def _command(document: Mapping[str, Any]) -> Command | str:
+    """Return a command, or why it is none."""
+    try:
+        return Command.from_json(document)
+    except SettingsInvalid as error:
+        return f"refused: {error.message}"
+
+
+def _answers(commands: Any, drafts: Any) -> dict[str, str]:
+    """Return what became of commands that could not be done, by the words that the ledger has for them."""
+    refused = [draft for draft in drafts if draft.kind == "command_refused"]
+    return {
+        one.id: draft.reason
+        for one in commands
+        for draft in refused
+        if draft.requested_by == one.document.get("actor") and draft.reason.startswith(str(one.document.get("name")))
+    }

@@ -1,0 +1,102 @@
+"""What one rollout has shown, stage by stage, and what its gates make of it; knows nothing of what follows from it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twinscore.rollout.evidence import Evidence
+from twinscore.rollout.judge import judge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from twinscore.rollout.gate import GateVerdict
+    from twinscore.rollout.policy import Policy
+    from twinscore.rollout.routing import Routing
+    from twinscore.rollout.state import Rollout
+
+__all__ = ["Source", "Watch"]
+
+
+class Source(Protocol):
+    """Where evidence comes from; see `control.scrape`."""
+
+    evidence: Evidence
+
+    def look(self, routing: Routing, /) -> Evidence:
+        """Return all that is known now."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is held."""
+        ...
+
+
+class Watch:
+    """The evidence of one rollout.
+
+    Args:
+        rollout: the rollout that it is of.
+        source: where evidence comes from; what it knew before is in it already.
+        known: what `to_json` returned before this process, None for nothing.
+    """
+
+    def __init__(self, rollout: Rollout, source: Source, known: Mapping[str, Any] | None = None) -> None:
+        self.rollout_id = rollout.id
+        self._source = source
+        self._stage = (rollout.stage, rollout.status)
+        self._since = rollout.stage_at
+        self._start: Evidence | None = None
+        """All that was known when the stage began; None until its first look."""
+        self._before: Evidence | None = None
+        """What the stage before has shown."""
+        if known is not None:
+            self._stage = (int(known["stage"][0]), str(known["stage"][1]))  # type: ignore[assignment]
+            self._since = datetime.fromisoformat(known["since"])
+            self._start, self._before = _read(known["start"]), _read(known["before"])
+
+    def look(self, rollout: Rollout, policy: Policy, routing: Routing) -> tuple[tuple[GateVerdict, ...], int]:
+        """Return what every gate says now, and how often the candidate was asked since the stage began."""
+        known = self._source.evidence
+        if self._stage != (rollout.stage, rollout.status) and self._start is not None:
+            self._before = known.minus(self._start)
+            self._start = None
+        found = self._source.look(routing)
+        if self._start is None:
+            # What was counted until this look belongs to the stage before.
+            self._stage, self._since, self._start = (rollout.stage, rollout.status), found.at, found
+        shown = found.minus(self._start)
+        was = rollout.was or routing.live.version
+        verdicts = judge(
+            policy.gates, shown, rollout.version, was, since=self._since, alpha=policy.alpha,
+            stages=max(1, sum(stage.kind != "approve" for stage in policy.stages)),
+            before=self._before if rollout.takes_all else None,
+        )  # fmt: skip
+        return verdicts, _asked(shown, rollout)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values, to be kept beside the rollout's state."""
+        return {
+            "rollout": self.rollout_id,
+            "all": self._source.evidence.to_json(),
+            "stage": list(self._stage),
+            "since": self._since.isoformat(),
+            "start": None if self._start is None else self._start.to_json(),
+            "before": None if self._before is None else self._before.to_json(),
+        }
+
+    def close(self) -> None:
+        """End the source."""
+        self._source.close()
+
+
+def _asked(shown: Evidence, rollout: Rollout) -> int:
+    """Return how often the candidate was asked, in whichever role."""
+    pair = shown.pair(rollout.version)
+    calls = [arm.calls for arm in shown.arms if arm.version == rollout.version]
+    return max([0, *calls, pair.n if pair is not None else 0])
+
+
+def _read(document: Mapping[str, Any] | None) -> Evidence | None:
+    return None if document is None else Evidence.from_json(document)
