@@ -130,7 +130,7 @@ class ControlReplica:
         found = check(request.headers, body, secret=secret, now=SystemClock().now(), seen=self._deliveries)
         if not isinstance(found, Hint):
             return JSONResponse({"code": found.code, "detail": found.reason}, status_code=_STATUS[found.code])
-        self._control.loop.hint(found.model or None)
+        self._control.loop.look(found.model or None)
         return JSONResponse({"hint": found.event, "model": found.model}, status_code=202)
 
     def _admit(self, request: Request, model: str, verb: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from twinscore.control.candidate import Candidates
 from twinscore.control.loop import Control
+from twinscore.control.mirror import Mirror
 from twinscore.control.reconcile import Reconciler
 from twinscore.control.scrape import Scrape
 from twinscore.control.traffic import Traffic
@@ -72,7 +73,9 @@ class Assembled:
         return Reconciler(
             model,
             store=self.store,
-            registry=self._registry,
+            mirror=Mirror(
+                self._registry, model, poll_s=self.settings.control_poll_s, on_change=lambda: self.loop.hint(model)
+            ),
             candidates=self._candidates,
             traffic=Traffic(self.settings, model, options=self._options),
             policy_of=self.policy_of,

@@ -91,9 +91,16 @@ class Control:
 
     def hint(self, model: str | None = None) -> None:
         """Let a model have its turn now, or every one; a hint that is lost costs one poll."""
-        for one in list(self._due_s) if model is None else [model]:
-            self._due_s[one] = 0.0
+        for one in list(self._due_s):
+            if model in (None, one):
+                self._due_s[one] = 0.0
         self._wake.set()
+
+    def look(self, model: str | None = None) -> None:
+        """Look at the registry now for a model, or for every one."""
+        for one, reconciler in list(self._reconcilers.items()):
+            if model in (None, one):
+                reconciler.look()
 
     def close(self, timeout_s: float = 30.0) -> None:
         """Finish the turns that have begun, and let another control act at once."""

@@ -13,22 +13,22 @@ import structlog
 from twinscore.clock import SystemClock
 from twinscore.control.traffic import Converged, Traffic
 from twinscore.control.watch import Watch
-from twinscore.errors import ModelNotFound, SettingsInvalid, StoreConflict, StoreUnavailable, TwinscoreError
+from twinscore.errors import SettingsInvalid, StoreConflict, TwinscoreError
 from twinscore.online.routes import current_routing
 from twinscore.rollout.evidence import Evidence
 from twinscore.rollout.policy import Policy
 from twinscore.rollout.seen import Command, Seen
 from twinscore.rollout.state import ModelState
 from twinscore.rollout.step import step
-from twinscore.rollout.wanted import wanted_checks, wanted_moves, wanted_plan, wanted_tags
+from twinscore.rollout.wanted import wanted_checks, wanted_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from twinscore.clock import Clock
     from twinscore.control.candidate import Candidates
+    from twinscore.control.mirror import Mirror
     from twinscore.control.watch import Source
-    from twinscore.ports.alias_store import AliasStore
     from twinscore.ports.rollout_store import ControlStore, Lease, Stored
     from twinscore.rollout.state import Rollout
 
@@ -43,7 +43,7 @@ class Reconciler:
     Args:
         model: its name.
         store: where state, ledger, holds and commands are kept.
-        registry: whose aliases are followed.
+        mirror: the model's aliases and tags in the registry.
         candidates: looks at versions before anybody is asked to trust them.
         traffic: what Serve does for the model.
         policy_of: returns the newest policy of a model.
@@ -56,7 +56,7 @@ class Reconciler:
         model: str,
         *,
         store: ControlStore,
-        registry: AliasStore,
+        mirror: Mirror,
         candidates: Candidates,
         traffic: Traffic,
         policy_of: Callable[[str], Policy],
@@ -65,7 +65,7 @@ class Reconciler:
     ) -> None:
         self.model = model
         self._store = store
-        self._registry = registry
+        self._mirror = mirror
         self._candidates = candidates
         self._traffic = traffic
         self._policy_of = policy_of
@@ -74,9 +74,6 @@ class Reconciler:
         self._policy = Policy.default(model)
         self._converged = Converged(None)
         self._watch: Watch | None = None
-        self._moved: dict[str, str] = {}
-        self._tags: dict[str, dict[str, str]] = {}
-        """What was written last, so that an unchanged tag costs no request."""
         self.trouble = ""
         """What went wrong in the last turn, in words for whoever looks; empty when nothing did."""
 
@@ -112,8 +109,16 @@ class Reconciler:
         self._follow(stepped.state, lease)
         return stepped.moved or bool(commands)
 
+    def look(self) -> None:
+        """Look at the registry now, for somebody hints that something changed there."""
+        self._mirror.look()
+
     def close(self) -> None:
-        """End connections."""
+        """End connections and the mirror."""
+        self._mirror.close()
+        self._end_watch()
+
+    def _end_watch(self) -> None:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
@@ -123,17 +128,10 @@ class Reconciler:
     ) -> Seen:
         """Return what is known now; what cannot be looked at is left out, which is never taken for good news."""
         live = self._traffic.look()
-        aliases: Mapping[str, str] | None = None
-        try:
-            aliases = self._registry.aliases(self.model)
-        except ModelNotFound:
-            aliases = {}
-        except StoreUnavailable as error:
-            self.trouble = error.message
+        aliases, moved, self.trouble = self._mirror.reading()
         checks = {version: self._candidates.look(self.model, version) for version in wanted_checks(state)}
         rollout = state.rollout
         verdicts, requests = self._watched(rollout, policy, known)
-        moved, self._moved = self._moved, {}
         failed = {} if rollout is None else self._converged.failed or {}
         return Seen(
             aliases=aliases,
@@ -153,7 +151,7 @@ class Reconciler:
         self, rollout: Rollout | None, policy: Policy, known: Mapping[str, Any] | None
     ) -> tuple[tuple[Any, ...], int]:
         if self._watch is not None and (rollout is None or rollout.id != self._watch.rollout_id):
-            self.close()
+            self._end_watch()
         if rollout is None or rollout.status == "checking":
             return (), 0
         routing = current_routing(self.model)
@@ -182,28 +180,7 @@ class Reconciler:
             self._converged = Converged(self._converged.live)
             self.trouble = f"Serve did not follow: {error}"
             _log.warning("serve_not_followed", model=self.model, error=str(error)[:500])
-        try:
-            self._mirror(state)
-        except StoreUnavailable as error:
-            self.trouble = self.trouble or error.message
-        except (ModelNotFound, SettingsInvalid) as error:
-            self.trouble = error.message
-            _log.warning("registry_not_followed", model=self.model, error=error.message)
-
-    def _mirror(self, state: ModelState) -> None:
-        """Let aliases and tags say in the registry what is so."""
-        for move in wanted_moves(state, self._registry.aliases(self.model)):
-            if self._registry.move(self.model, move.alias, move.version, expected=move.expected):
-                self._moved[move.alias] = move.version
-        for version, tags in wanted_tags(state).items():
-            if self._tags.get(version) == tags:
-                continue
-            try:
-                for key, value in tags.items():
-                    self._registry.tag(self.model, version, key, value)
-            except ModelNotFound:
-                _log.info("version_is_gone", model=self.model, version=version)
-            self._tags[version] = tags
+        self._mirror.want(state)
 
     def _digests(self, state: ModelState) -> dict[str, str]:
         found = {}
