@@ -237,7 +237,7 @@ def test_shadows_that_misbehave_change_nothing_live(served: tuple[Settings, str]
             os.kill(stopped, signal.SIGSTOP)
         try:
             off, on, statuses = [], [], set()
-            for _ in range(3):
+            for _ in range(2):
                 shadowed(settings, None)
                 took, seen = load(url, binary.rows, 60)
                 off += took
