@@ -184,6 +184,7 @@ def test_a_canary_that_fails_is_stood_in_for(plain: Any, binary: Any, tmp_path: 
                 os.kill(os.getpid(), signal.SIGKILL)
             return Scored("0" * 64, super().score(payload).predictions)
 
+    deadlines_ms = {"sleeping": 200, "crashing": 500}  # nobody answers, so each row waits as long
     app = deploy_challenger(settings, "members", "2", "canary", replica=Failing)
     try:
         for way, reason in {
@@ -193,7 +194,7 @@ def test_a_canary_that_fails_is_stood_in_for(plain: Any, binary: Any, tmp_path: 
             "crashing": "",
         }.items():
             word.write_text(way)
-            apply_routing(settings, "members", with_canary(app, deadline_ms=200 if way == "sleeping" else 2_000))
+            apply_routing(settings, "members", with_canary(app, deadline_ms=deadlines_ms.get(way, 2_000)))
             answers = [post(url, row) for row in rows]
 
             assert {200} == {answer.status_code for answer in answers}
