@@ -57,8 +57,8 @@ format: $(STAMP) ## Format the code and mend what ruff can mend safely.
 	@$(BIN)/ruff format .
 
 .PHONY: test test-slow
-test: $(STAMP) ## Run the standard suite.
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## Run the standard suite, in two processes side by side.
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 test-slow: $(STAMP) ## Run only the tests that take more than a minute each.
 	@$(BIN)/python -m pytest -m slow $(ARGS)
