@@ -12,12 +12,14 @@ from twinscore.errors import Forbidden
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ALL_VERBS", "ANONYMOUS", "VERBS", "Caller", "Grant", "Verb", "verb_of"]
+__all__ = ["ALL_VERBS", "ANONYMOUS", "USUAL_VERBS", "VERBS", "Caller", "Grant", "Verb", "verb_of"]
 
-Verb = Literal["predict", "read"]
-"""`predict` asks for scores, `read` for what describes a model."""
+Verb = Literal["predict", "read", "operate"]
+"""`predict` asks for scores, `read` for what describes a model, `operate` for what its rollout is decided by."""
 
-ALL_VERBS: tuple[Verb, ...] = ("predict", "read")
+ALL_VERBS: tuple[Verb, ...] = ("predict", "read", "operate")
+USUAL_VERBS: tuple[Verb, ...] = ("predict", "read")
+"""What a key may do unless more is said."""
 
 VERBS: Mapping[str, Verb | None] = MappingProxyType(
     {
@@ -30,6 +32,7 @@ VERBS: Mapping[str, Verb | None] = MappingProxyType(
         "/openapi.json": "read",
         "/docs": "read",
         "/metrics": "read",
+        "/evidence": "operate",
         # MLflow's own paths beside /invocations
         "/ping": None,
         "/health": None,

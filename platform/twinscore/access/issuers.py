@@ -5,7 +5,7 @@ issuers:
     audience: twinscore                     # must be in the claim `aud`
     keys: [2026-a]                          # ids; each is issuers/<id>.pem, Ed25519 or P-256
     models_claim: models                    # list or words of the names of models, or "*"
-    verbs_claim: verbs                      # list or words of predict, read
+    verbs_claim: verbs                      # list or words of predict, read, operate
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from twinscore.access.files import access_folder, held, read_guarded, write_private
-from twinscore.access.grant import ALL_VERBS, Verb
+from twinscore.access.grant import ALL_VERBS, USUAL_VERBS, Verb
 from twinscore.errors import SettingsInvalid, StoreConflict, near
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def save_keys(home: Path, keys: Sequence[Key]) -> None:
 
 
 def create_key(
-    home: Path, *, label: str, models: Sequence[str], verbs: Sequence[str] = ALL_VERBS, days: float, now: datetime
+    home: Path, *, label: str, models: Sequence[str], verbs: Sequence[str] = USUAL_VERBS, days: float, now: datetime
 ) -> NewKey:
     """Make the first key of a label, for those models (`*` is every one) and verbs, good for `days`.
 

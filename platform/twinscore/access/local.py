@@ -67,4 +67,5 @@ def _good(text: str, keys: Sequence[Key], now: datetime) -> bool:
     key = next((key for key in keys if key.id == parts[0] and key.state(now) == "valid"), None)
     if key is None or len(parts) != 2:
         return False
-    return hashlib.sha256(parts[1].encode()).hexdigest() == key.sha256 and key.expires - now > _LEFT
+    right = hashlib.sha256(parts[1].encode()).hexdigest() == key.sha256
+    return right and set(key.verbs) == set(ALL_VERBS) and key.expires - now > _LEFT

@@ -22,18 +22,19 @@ def create_command(
     label: Annotated[str, typer.Option(help="Who the key is for: letters, digits and . _ -")],
     model: Annotated[list[str], typer.Option(help="Model that it opens, or '*' for every one; repeat it.")],
     verb: Annotated[
-        list[str] | None, typer.Option(help="What it may do: predict, read; repeat it. Default: both.")
+        list[str] | None,
+        typer.Option(help="predict, read or operate; repeat it. Default: predict and read."),
     ] = None,
     days: _Days = 90,
 ) -> None:
     """Make a key and print it on standard output, this once; from the first one on, the endpoints ask for keys."""
-    from twinscore.access.grant import ALL_VERBS
+    from twinscore.access.grant import USUAL_VERBS
     from twinscore.access.keys import create_key
     from twinscore.clock import SystemClock
     from twinscore.settings import load_settings
 
     home = load_settings().home
-    made = create_key(home, label=label, models=model, verbs=verb or ALL_VERBS, days=days, now=SystemClock().now())
+    made = create_key(home, label=label, models=model, verbs=verb or USUAL_VERBS, days=days, now=SystemClock().now())
     _hand_over(made)
 
 

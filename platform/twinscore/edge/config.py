@@ -54,6 +54,7 @@ _CONTENT_TYPES = (
 )
 _PROBLEMS = {
     400: ("bad_request", "The request is not HTTP that we accept, or its headers are above 16 KiB"),
+    404: ("not_found", "There is nothing at this path"),
     405: ("method_not_allowed", "The path does not take this method"),
     408: ("too_slow", "The request did not arrive in time"),
     411: ("length_required", "The request has no content-length"),

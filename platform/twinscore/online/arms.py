@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twinscore.online.asked import Asked, Outcome, RowsRefusedError, Share
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from twinscore.online.answer import Prediction
     from twinscore.online.call import Call
     from twinscore.online.endpoint import Endpoint
+    from twinscore.online.evidence_book import EvidenceBook
     from twinscore.online.shadow import ShadowMirror
     from twinscore.rollout.routing import Challenger, Routing
 
@@ -45,6 +47,7 @@ class Arms:
         endpoint: the live version.
         callers: how each challenger is asked, by arm.
         mirrors: the shadows.
+        book: counts what the live version answers of the rows that are its own.
     """
 
     def __init__(
@@ -53,11 +56,13 @@ class Arms:
         endpoint: Endpoint,
         callers: Mapping[str, Caller],
         mirrors: Sequence[ShadowMirror] = (),
+        book: EvidenceBook | None = None,
     ) -> None:
         self.routing = routing
         self.callers = callers
         self.mirrors = tuple(mirrors)
         self.endpoint = endpoint
+        self._book = book
         self._entity = routing.entity or endpoint.bundle.contract.key
         self._salt = routing.salt
         self._challengers = {challenger.arm: challenger for challenger in routing.challengers}
@@ -154,7 +159,7 @@ class Arms:
                 answers[position] = prediction
 
         async def place_live(positions: Sequence[int], assigned: str = "live", reason: str = "") -> None:
-            found = await self._live_rows(asked, positions)
+            found = await self._live_rows(asked, positions, self._book if assigned == "live" else None)
             place(found, Share(positions, "live", assigned, reason), self.endpoint.version)
 
         for part in parts:
@@ -179,19 +184,20 @@ class Arms:
     async def _ask(self, challenger: Challenger, asked: Asked, positions: Sequence[int]) -> list[Prediction]:
         return await self.callers[challenger.arm].score(list(_some(asked, positions).rows), len(positions))
 
-    async def _live_rows(self, asked: Asked, positions: Sequence[int]) -> list[Prediction]:
+    async def _live_rows(self, asked: Asked, positions: Sequence[int], book: EvidenceBook | None) -> list[Prediction]:
         try:
-            outcome = await self._live(_some(asked, positions))
+            outcome = await self._live(_some(asked, positions), book)
         except RowsRefusedError:
             raise _Refused from None  # places of faults must be those of the whole request
         if outcome.faults:
             raise _Refused
         return self.endpoint.predictions(outcome)
 
-    async def _live(self, asked: Asked) -> Outcome:
+    async def _live(self, asked: Asked, book: EvidenceBook | None = None) -> Outcome:
+        score = self.endpoint.score if book is None else partial(book.score, self.endpoint)
         if asked.n_rows <= ROW_WISE_MAX:
-            return self.endpoint.score(asked)
-        return await asyncio.to_thread(self.endpoint.score, asked)
+            return score(asked)
+        return await asyncio.to_thread(score, asked)
 
     def _named(self, call: Call) -> str | None:
         """Return the arm that a request names, when it may name one and there is such an arm."""

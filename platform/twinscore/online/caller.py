@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 if TYPE_CHECKING:
     from twinscore.online.answer import Prediction
+    from twinscore.online.evidence_arm import ArmBook
 
 __all__ = ["DEPLOYMENT", "Ask", "Caller", "ChallengerFailedError", "Scored", "Waiting", "serve_ask"]
 
@@ -31,6 +32,10 @@ class Scored(NamedTuple):
 
     digest: str
     predictions: list[Prediction]
+    took_ns: int = 0
+    """Of scoring alone."""
+    grown_mb: float = 0.0
+    """Memory of the process, beyond what it had when it was ready."""
 
 
 class Waiting(Protocol):
@@ -72,12 +77,14 @@ class Caller:
         app: the application that is asked.
         digest: of the bundle that must have answered.
         deadline_s: for an answer.
+        book: where its answers and failures are counted.
     """
 
-    def __init__(self, ask: Ask, app: str, digest: str, deadline_s: float) -> None:
+    def __init__(self, ask: Ask, app: str, digest: str, deadline_s: float, book: ArmBook | None = None) -> None:
         self.app = app
         self.digest = digest
         self.deadline_s = deadline_s
+        self.book = book
         self._ask = ask
         self._waiting = 0
         self._failures = 0
@@ -101,6 +108,7 @@ class Caller:
                 self._waiting += 1
         if reason is not None:
             raise self.failed(reason, n_rows)
+        asked_ns = time.monotonic_ns()
         try:
             scored = await self._answer(payload)
         except TimeoutError:
@@ -119,6 +127,9 @@ class Caller:
             raise other
         with self._lock:
             self._failures = 0
+        if self.book is not None:
+            self.book.takes(scored.grown_mb)
+            self.book.scored(scored.predictions, scored.took_ns, time.monotonic_ns() - asked_ns)
         if any(prediction.errors for prediction in scored.predictions):
             raise ChallengerFailedError("refused")  # noqa: EM101 - a word of the list above; counted by who compares
         with self._lock:
@@ -127,6 +138,8 @@ class Caller:
 
     def failed(self, reason: str, n_rows: int, *, broken: bool = False) -> ChallengerFailedError:
         """Count rows that the live version answers instead, and return the error that says why."""
+        if self.book is not None:
+            self.book.failed(reason, n_rows, counted=reason == "refused")  # a refusal is an answer
         with self._lock:
             self.rows_failed[reason] += n_rows
             if broken:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from twinscore.errors import ModelNotReady, PredictFailed
 from twinscore.online.asked import Asked
 from twinscore.online.caller import DEPLOYMENT, Scored
+from twinscore.online.footprint import MIB, Footprint, memory_bytes
 from twinscore.online.request import Limits
 from twinscore.online.switch import load_endpoint
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from twinscore.online.asked import Outcome
     from twinscore.settings import Settings
 
 __all__ = ["ChallengerOptions", "ChallengerReplica", "Deployed", "app_name", "deploy_challenger", "remove_challenger"]
@@ -29,7 +32,6 @@ __all__ = ["ChallengerOptions", "ChallengerReplica", "Deployed", "app_name", "de
 Role = Literal["canary", "ab", "shadow"]
 
 _NICE = 10
-_MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,26 +77,34 @@ class ChallengerReplica:
         self._endpoint = load_endpoint(Path(folder), digest, model=model, version=version, limits=limits)
         self._digest = digest
         self._probe = self._endpoint.decode([self._endpoint.example()])[0]
-        taken, mapped = _memory_bytes()
-        self._most_bytes = taken + memory_mb * _MIB
+        self._footprint = Footprint()
+        taken, mapped = memory_bytes()
+        self._most_bytes = taken + memory_mb * MIB
         if role == "shadow":
             os.nice(_NICE)
             # Of address space, which is what a limit can be put on; Ray maps far more of it than it uses.
-            most = mapped + 2 * memory_mb * _MIB
+            most = mapped + 2 * memory_mb * MIB
             resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
     def score(self, payload: Sequence[Mapping[str, Any]] | pa.Table) -> Scored:
         """Return predictions for typed rows or a conformed table; a row that is refused carries its errors."""
         rows = payload if isinstance(payload, list) else ()
         asked = Asked(rows, at="/rows", table=None if isinstance(payload, list) else payload, partial=True)
-        return Scored(self._digest, self._endpoint.predictions(self._endpoint.score(asked)))
+        started_ns = time.monotonic_ns()
+        outcome = self._outcome(asked)
+        took_ns = time.monotonic_ns() - started_ns
+        return Scored(self._digest, self._endpoint.predictions(outcome), took_ns, self._footprint.grown_mb())
+
+    def _outcome(self, asked: Asked) -> Outcome:
+        """Score; what is done here is timed as the live version's scoring is."""
+        return self._endpoint.score(asked)
 
     def check_health(self) -> None:
         """Score a reference row and look at the memory; Serve replaces the replica when this raises or hangs."""
         self._endpoint.score(Asked(self._probe))
-        taken, _ = _memory_bytes()
+        taken, _ = memory_bytes()
         if taken > self._most_bytes:
-            message = f"The replica takes {taken // _MIB} MiB; at most {self._most_bytes // _MIB} are allowed."
+            message = f"The replica takes {taken // MIB} MiB; at most {self._most_bytes // MIB} are allowed."
             raise PredictFailed(message, taken=taken, most=self._most_bytes)
 
 
@@ -170,10 +180,3 @@ def remove_challenger(app: str) -> None:
 
     if app in serve.status().applications:
         serve.delete(app, _blocking=False)
-
-
-def _memory_bytes() -> tuple[int, int]:
-    """Return memory taken and address space mapped by this process."""
-    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()
-    size = os.sysconf("SC_PAGE_SIZE")
-    return int(pages[1]) * size, int(pages[0]) * size

@@ -8,6 +8,7 @@
     GET  /<model>/contract                    the contract as YAML
     GET  /<model>/openapi.json, /docs         the same for programs and for people
     GET  /<model>/metrics                     what was counted, for Prometheus
+    GET  /<model>/evidence                    what was counted of each version, for the control
 
 Every listener hands it a whole `Call` and sends what it returns, once the audit record is durable.
 """
@@ -35,6 +36,7 @@ from twinscore.online.answer import (
     refusal_of,
 )
 from twinscore.online.asked import RowsRefusedError
+from twinscore.online.evidence_book import EvidenceBook
 from twinscore.online.explain import EXPLAIN_HEADER, Explainer
 from twinscore.online.metrics import CONTENT_TYPE, NOTHING, Metrics, Noted
 from twinscore.online.pages import PAGES, wrong_method
@@ -100,6 +102,8 @@ class Gateway:
         """Who may ask; None lets everybody in."""
         self.metrics = Metrics()
         """What was counted; each listener adds its own tally."""
+        self.book = EvidenceBook()
+        """What was counted of each version."""
         self._salt: bytes | None = None
         self._why_not: Callable[[], str] = str
         self._trails: dict[str, Trail] = {}
@@ -110,7 +114,7 @@ class Gateway:
             "/invocations": Invocations(partial=partial),
             f"/v2/models/{model}/infer": InferenceV2(partial=partial),
         }
-        self._pages = {**PAGES, "/metrics": self._counted}
+        self._pages = {**PAGES, "/metrics": self._counted, "/evidence": self._evidence}
 
     @property
     def endpoint(self) -> Endpoint | None:
@@ -170,7 +174,7 @@ class Gateway:
                 parts = arms.split(asked, call)
                 if parts is not None:
                     return self._by_arms(wire, call, caller, asked, arms, parts)
-            outcome = endpoint.score(asked)
+            outcome = self.book.score(endpoint, asked)
             if self._explain.when != "asked" or EXPLAIN_HEADER in call.headers:
                 self._explainer(endpoint).explain(call, asked, outcome)
             answer = wire.write(call, endpoint, asked, outcome, "live")
@@ -293,6 +297,10 @@ class Gateway:
     def _counted(self, endpoint: Endpoint, request_id: str) -> Answer:
         del endpoint
         return as_text(self.metrics.render(), CONTENT_TYPE, request_id)
+
+    def _evidence(self, endpoint: Endpoint, request_id: str) -> Answer:
+        del endpoint
+        return as_json(self.book.document(), request_id)
 
     def _v2_page(self, call: Call) -> Answer:
         try:

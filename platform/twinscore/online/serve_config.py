@@ -9,14 +9,31 @@ from __future__ import annotations
 
 import time
 import warnings
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from twinscore.errors import ModelNotReady
 
-__all__ = ["read_user_config", "running_replicas", "write_user_config"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Processes", "processes_of", "read_user_config", "running_replicas", "write_user_config"]
 
 _TAKEN_OVER_S = 15.0
 _POLL_S = 0.05
+_ENDING = {"STOPPING", "STOPPED"}
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """The replicas of one deployment, by name, as Serve knows them."""
+
+    wanted: int
+    """How many there shall be."""
+    there: frozenset[str]
+    """That run, or are on their way up."""
+    ended: frozenset[str]
+    """That are on their way down, or ended lately."""
 
 
 def read_user_config(app: str, deployment: str) -> dict[str, Any] | None:
@@ -89,6 +106,26 @@ def running_replicas(app: str, deployment: str) -> int:
     states = found.deployments[deployment].replica_states
     counted = {"RUNNING", "UPDATING"}  # Serve's states are enumerations here and plain text there
     return sum(count for state, count in states.items() if str(getattr(state, "value", state)) in counted)
+
+
+def processes_of(apps: Iterable[str]) -> dict[str, Processes]:
+    """Return the replicas of the one deployment of each of these applications; of what is not there, nothing."""
+    import ray
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        found = ray.get(_controller().get_serve_instance_details.remote())["applications"]
+    except RayServeException:
+        return {}  # no Serve runs
+    return {app: _processes(found[app]) for app in apps if app in found and found[app]["deployments"]}
+
+
+def _processes(application: dict[str, Any]) -> Processes:
+    deployment = next(iter(application["deployments"].values()))
+    states = {one["replica_id"]: str(getattr(one["state"], "value", one["state"])) for one in deployment["replicas"]}
+    there = frozenset(name for name, state in states.items() if state not in _ENDING)
+    dead = {one["replica_id"] for one in deployment["recent_dead_replicas"]}
+    return Processes(deployment["target_num_replicas"], there, frozenset({*states, *dead}) - there)
 
 
 def _deployed(app: str, deployment: str) -> Any:

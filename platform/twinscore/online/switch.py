@@ -20,9 +20,10 @@ from twinscore.online.arms import Arms
 from twinscore.online.asked import Asked
 from twinscore.online.caller import Ask, Caller, serve_ask
 from twinscore.online.endpoint import Endpoint
+from twinscore.online.evidence_ask import NotedAsk
 from twinscore.online.request import Limits
 from twinscore.online.shadow import Compared, ShadowMirror
-from twinscore.rollout.routing import Routing, Target, accept
+from twinscore.rollout.routing import Routing, Shadow, Target, accept
 
 if TYPE_CHECKING:
     from twinscore.online.gateway import Gateway
@@ -126,7 +127,9 @@ class Switch:
             message = f"The routing names {min(unknown)!r} as entity, but the contract has no such column."
             raise SettingsInvalid(message, entity=sorted(unknown))
         before = self._arms
+        self._count_scores_as(routing, live)
         arms = self._make_arms(routing, live.endpoint)
+        self._count_challengers(routing, arms)
         self._gateway.swap(live.endpoint, arms)
         self._live, self._arms, self.routing = live, arms, routing
         kept = {routing.live.digest, *([routing.previous.digest] if routing.previous is not None else [])}
@@ -152,16 +155,37 @@ class Switch:
             ):
                 kept = Caller(self._ask_of(challenger.app), challenger.app, challenger.digest, deadline_s)
             callers[challenger.arm] = kept
-        mirrors = []
+        mirrors: list[ShadowMirror] = []
         for shadow in routing.shadows:
             same = old is not None and (old.routing.salt, old.routing.entity) == (routing.salt, routing.entity)
             found = [mirror for mirror in old.mirrors if mirror.shadow == shadow] if old is not None and same else []
-            mirrors.append(
-                found[0]
-                if found
-                else ShadowMirror(shadow, routing, self._ask_of(shadow.app), on_compared=self._on_compared)
-            )
-        return Arms(routing, endpoint, callers, mirrors)
+            mirrors.append(found[0] if found else self._make_mirror(shadow, routing))
+        return Arms(routing, endpoint, callers, mirrors, self._gateway.book)
+
+    def _make_mirror(self, shadow: Shadow, routing: Routing) -> ShadowMirror:
+        """Return a mirror whose comparisons are counted, and kept where they are to be kept."""
+        ask = NotedAsk(self._ask_of(shadow.app), shadow, self._gateway.book)
+        keep = self._on_compared
+
+        def compared(rows: Sequence[Compared]) -> None:
+            ask.compared(rows)
+            if keep is not None:
+                keep(rows)
+
+        mirror = ShadowMirror(shadow, routing, ask, on_compared=compared)
+        ask.watch(mirror)
+        return mirror
+
+    def _count_scores_as(self, routing: Routing, live: _Loaded) -> None:
+        """Count scores from now on in the bins of the live version and of the one before, as far as it is loaded."""
+        before = None if routing.previous is None else self._loaded.get(routing.previous.digest)
+        self._gateway.book.know([one.endpoint for one in (before, live) if one is not None])
+
+    def _count_challengers(self, routing: Routing, arms: Arms | None) -> None:
+        if arms is None:
+            return
+        for challenger in routing.challengers:
+            arms.callers[challenger.arm].book = self._gateway.book.arm(challenger.version, challenger.mode)
 
     def _load(self, target: Target) -> _Loaded:
         found = self._loaded.get(target.digest)
@@ -186,6 +210,9 @@ class Switch:
                 return
             try:
                 self._load(routing.previous)
+                if self._live is not None:
+                    self._count_scores_as(routing, self._live)
+                    self._count_challengers(routing, self._arms)
             except TwinscoreError as error:
                 _log.warning("previous_not_loaded", model=routing.model, why=error.message)
 
