@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     """Threads of the proxy in front of the endpoints."""
     edge_connections_per_address: int = Field(default=64, ge=1)
     """Connections that one client address may hold open; the next is refused."""
+    control_store: str | None = None
+    """Database of rollouts, ledger and holds, `sqlite:///path.db` or `postgresql://...`; None means one in `home`."""
 
     @property
     def lake(self) -> Path:
@@ -70,6 +72,11 @@ class Settings(BaseSettings):
     def embedded_registry_uri(self) -> str:
         """URI of the embedded registry's SQLite file."""
         return f"sqlite:///{self.registry_folder / 'mlflow.db'}"
+
+    @property
+    def control_store_uri(self) -> str:
+        """Address of the database of rollouts; a relative path of SQLite is relative to `home`."""
+        return self.control_store or "sqlite:///control/control.db"
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -23,9 +23,18 @@ if TYPE_CHECKING:
     from twinscore.ports.listener_roster import ListenerRoster
     from twinscore.ports.model_store import ModelStore, ModelVersion
     from twinscore.ports.prediction_sink import PredictionSink
+    from twinscore.ports.rollout_store import ControlStore
     from twinscore.settings import Settings
 
-__all__ = ["bundle_store", "listener_roster", "load_version", "model_store", "prediction_sink", "serve_ingress"]
+__all__ = [
+    "bundle_store",
+    "listener_roster",
+    "load_version",
+    "model_store",
+    "open_rollout_store",
+    "prediction_sink",
+    "serve_ingress",
+]
 
 
 def model_store(settings: Settings) -> ModelStore:
@@ -102,6 +111,28 @@ def prediction_sink(settings: Settings, uri: str, table: str | None = None) -> P
         SettingsInvalid: there is no such kind of sink, or its packages are not installed.
     """
     return open_sink(uri, table, settings.lake.resolve())
+
+
+def open_rollout_store(settings: Settings) -> ControlStore:
+    """Open the database of rollouts, ledger, leases, holds and commands; its tables are made on first use.
+
+    Raises:
+        SettingsInvalid: there is no such kind of store, its driver is missing, or a newer twinscore made its tables.
+        StoreUnavailable: the database does not answer.
+    """
+    from twinscore.adapters.sql_commands import SqlCommands
+    from twinscore.adapters.sql_control import ControlDatabase
+    from twinscore.adapters.sql_holds import SqlHolds
+    from twinscore.adapters.sql_leases import SqlLeases
+    from twinscore.adapters.sql_ledger import SqlLedger
+    from twinscore.adapters.sql_rollouts import SqlRollouts
+    from twinscore.ports.rollout_store import ControlStore
+
+    database = ControlDatabase(settings.control_store_uri, settings.home.resolve())
+    return ControlStore(
+        rollouts=SqlRollouts(database), ledger=SqlLedger(database), leases=SqlLeases(database),
+        holds=SqlHolds(database), commands=SqlCommands(database), closing=database,
+    )  # fmt: skip
 
 
 def serve_ingress(settings: Settings) -> tuple[str, int]:

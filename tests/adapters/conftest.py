@@ -17,13 +17,15 @@ import pytest
 
 from twinscore.adapters.mlflow_client import prepare_embedded
 from twinscore.adapters.mlflow_models import MlflowModels
-from twinscore.settings import load_settings
+from twinscore.settings import Settings, load_settings
 from twinscore.testing.models import make_bundle
+from twinscore.wiring import open_rollout_store
 
 from .places import IcebergPlace, Place, PostgresPlace, SqlitePlace
 
 if TYPE_CHECKING:
     from twinscore.bundle.files import Bundle
+    from twinscore.ports.rollout_store import ControlStore
 
 
 @pytest.fixture(scope="session")
@@ -111,6 +113,20 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "postgresql":
         return PostgresPlace(settings, request.getfixturevalue("postgres_database"))
     return IcebergPlace(settings, f"iceberg+sqlite:///{tmp_path / 'iceberg' / 'catalog.db'}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def control_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Settings whose control store is empty: a file in the home, or a database on a server."""
+    uri = request.getfixturevalue("postgres_database") if request.param == "postgresql" else None
+    return load_settings(home=tmp_path / "home", control_store=uri)
+
+
+@pytest.fixture
+def control(control_settings: Settings) -> Iterator[ControlStore]:
+    """The control store of these settings, open."""
+    with open_rollout_store(control_settings) as store:
+        yield store
 
 
 def _postgres_programs() -> Path:

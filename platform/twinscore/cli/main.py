@@ -32,6 +32,8 @@ _COMMANDS = (
     ("Both paths", "serve", "serving", "serve_command"),
     ("Both paths", "route", "routing", "route_command"),
     ("Both paths", "parity", "serving", "parity_command"),
+    ("Going live", "hold", "holds", "hold_app"),
+    ("Going live", "ledger", "ledger", "ledger_app"),
     ("Access", "keys", "keys", "keys_app"),
     ("After a run", "cache", "cache", "cache_app"),
     ("After a run", "quarantine", "quarantine", "quarantine_app"),
