@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
     from pathlib import Path
 
-__all__ = ["changed", "load_document", "read_value"]
+__all__ = ["changed", "load_document", "located", "read_value"]
 
 T = TypeVar("T")
 _WORDS = {
@@ -75,6 +75,28 @@ def changed(document: dict[str, Any], changes: Sequence[str], *, source: str) ->
     return document
 
 
+def located(path: Path, error: SettingsInvalid) -> SettingsInvalid:
+    """Return the error with the line and column of the key that its field `key` names, such as `stages[2].share`.
+
+    A key that is not in the file leads to the mapping that it belongs in; without any the error is as it was.
+    """
+    mark, node = None, yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
+    for part in re.findall(r"[^.\[\]]+", str(error.fields.get("key", ""))):
+        found = None
+        if isinstance(node, yaml.MappingNode):
+            found = next(((key, value) for key, value in node.value if key.value == part), None)
+        elif isinstance(node, yaml.SequenceNode) and part.isdecimal() and int(part) < len(node.value):
+            found = (node.value[int(part)], node.value[int(part)])
+        if found is None:
+            break
+        mark, node = found[0].start_mark, found[1]
+    if mark is None:
+        return error
+    line, column = mark.line + 1, mark.column + 1
+    message = f"{error.message} (line {line}, column {column})"
+    return SettingsInvalid(message, **{**error.fields, "line": line, "column": column})
+
+
 def read_value(kind: type[T], document: object, *, source: str, within: str = "") -> T:
     """Make a dataclass of a mapping: every key a field, every value of the field's type.
 
@@ -101,7 +123,7 @@ def read_value(kind: type[T], document: object, *, source: str, within: str = ""
     missing = [name for name in needed if name not in document]
     if missing:
         message = f"{called} lacks {', '.join(missing)}; it needs {_listed(needed)}."
-        raise SettingsInvalid(message, source=source, missing=missing)
+        raise SettingsInvalid(message, source=source, missing=missing, key=within.rstrip("."))
     hints = typing.get_type_hints(kind)
     return kind(
         **{

@@ -1,1 +1,1 @@
-"""The part of the platform that acts by itself: looks, decides by the rooms below, and makes what is wanted so."""
+"""Follows the registry: drives each model's rollout by its policy, and makes Serve and aliases what is wanted."""
