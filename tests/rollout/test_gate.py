@@ -19,7 +19,7 @@ def test_a_gate_is_read_from_yaml() -> None:
     gate = Gate.from_document(yaml.safe_load("{metric: latency_ms_p95, times: 1.5, worse_by: 25}"))
 
     assert gate == Gate(metric="latency_ms_p95", name="latency_ms_p95", times=1.5, worse_by=25)
-    assert (200, 1.0) == (gate.least, gate.burst)
+    assert (100, 1.0) == (gate.least, gate.burst)
     assert (5, 0.0) == (
         Gate(metric="error_rate", max=0.1, samples=5).least,
         Gate(metric="error_rate", max=0.1, burst_s=0.0).burst,
@@ -43,6 +43,7 @@ def test_a_gate_is_read_from_yaml() -> None:
         ({"metric": "error_rate", "max": 0.1, "alpha_share": 1}, "between 0 and 1"),
         ({"metric": "score_shift", "max": 0.1}, "score_shift is limited by worse_by"),
         ({"metric": "decision_flips", "worse_by": 0.1}, "decision_flips is limited by max"),
+        ({"metric": "error_rate", "max": 5}, "a share from 0 to 1"),
         ({"metric": "memory_mb", "min": 5}, "limited by max or worse_by or times"),
     ],
 )
@@ -54,7 +55,7 @@ def test_what_is_no_gate_is_refused_by_name(document: Any, word: str) -> None:
 
 @given(
     metric=st.sampled_from(sorted(METRICS)),
-    limit=st.floats(0, 1e6),
+    limit=st.floats(0, 1),
     samples=st.none() | st.integers(1, 10**9),
     flags=st.tuples(st.booleans(), st.booleans(), st.booleans()),
 )

@@ -43,26 +43,27 @@ class Metric:
 _LATENCY: dict[str, Any] = {"kind": "quantile", "unit": "ms", "of": "answers", "burst_s": 1.0}
 METRICS: dict[str, Metric] = {
     "error_rate": Metric(
-        words="calls that failed", kind="rate", unit="", of="calls", samples=300, burst_s=0.2,
+        words="calls that failed", kind="rate", unit="", of="calls", samples=200, burst_s=0.1,
     ),
     "latency_ms_p50": Metric(words="median latency", samples=100, q=0.5, **_LATENCY),
-    "latency_ms_p95": Metric(words="95th percentile of latency", samples=200, q=0.95, **_LATENCY),
-    "latency_ms_p99": Metric(words="99th percentile of latency", samples=500, q=0.99, **_LATENCY),
-    "refusal_rate": Metric(words="rows refused by the contract", kind="rate", unit="", of="rows", samples=300),
-    "score_shift": Metric(words="scores moved", kind="distance", unit="", of="rows", samples=500),
-    "decision_rate": Metric(words="decisions moved", kind="distance", unit="", of="rows", samples=500),
+    "latency_ms_p95": Metric(words="95th percentile of latency", samples=100, q=0.95, **_LATENCY),
+    "latency_ms_p99": Metric(words="99th percentile of latency", samples=200, q=0.99, **_LATENCY),
+    "refusal_rate": Metric(words="rows refused by the contract", kind="rate", unit="", of="rows", samples=200),
+    "score_shift": Metric(words="scores moved", kind="distance", unit="", of="rows", samples=200),
+    "decision_rate": Metric(words="decisions moved", kind="distance", unit="", of="rows", samples=200),
     "decision_flips": Metric(
-        words="decisions changed on the same rows", kind="paired", unit="", of="pairs", samples=300
+        words="decisions changed on the same rows", kind="paired", unit="", of="pairs", samples=200
     ),
-    "review_rate": Metric(words="rows that ask for review", kind="rate", unit="", of="rows", samples=300),
-    "uncertainty_width": Metric(words="mean width of intervals", kind="mean", unit="", of="rows", samples=300),
+    "review_rate": Metric(words="rows that ask for review", kind="rate", unit="", of="rows", samples=200),
+    "uncertainty_width": Metric(words="mean width of intervals", kind="mean", unit="", of="rows", samples=200),
     "restarts": Metric(words="replicas restarted", kind="count", unit="", of="arms", samples=1),
-    "memory_mb": Metric(words="memory of a replica", kind="gauge", unit="MB", of="arms", samples=1),
-    "loss": Metric(words="mean loss on labelled rows", kind="mean", unit="", of="labels", samples=300),
-    "group_gap": Metric(words="gap of selection between groups", kind="gap", unit="", of="labels", samples=300),
+    "memory_mb": Metric(words="memory taken since ready", kind="gauge", unit="MB", of="arms", samples=1),
+    "loss": Metric(words="mean loss on labelled rows", kind="mean", unit="", of="labels", samples=200),
+    "group_gap": Metric(words="gap of selection between groups", kind="gap", unit="", of="labels", samples=200),
 }  # fmt: skip
 """Every metric that a gate may name."""
 
+_SHARES = ("rate", "distance", "paired", "gap")
 _NUMBERS = ("max", "min", "worse_by", "times", "burst_s", "alpha_share")
 
 
@@ -110,6 +111,8 @@ class Gate:
         for key in given:
             if key not in limits:
                 self._refuse(key, f"left out: {self.metric} is limited by {' or '.join(limits)}", getattr(self, key))
+            if key != "times" and self.measure.kind in _SHARES and getattr(self, key) > 1.0:
+                self._refuse(key, "a share from 0 to 1, such as 0.01 for one in a hundred", getattr(self, key))
         if not given:
             self._refuse("limits", f"at least one of {', '.join(limits)}", "none")
         if self.samples is not None and self.samples < 1:
@@ -131,6 +134,25 @@ class Gate:
     def burst(self) -> float:
         """Seconds within which answers count as one."""
         return self.measure.burst_s if self.burst_s is None else self.burst_s
+
+    @property
+    def beside(self) -> bool:
+        """Whether it has a limit that depends on the live version."""
+        return self.worse_by is not None or self.times is not None
+
+    @property
+    def slope(self) -> tuple[float, float]:
+        """The limit beside the live version: so many times its figure, and so much more."""
+        return (1.0 if self.times is None else self.times, 0.0 if self.worse_by is None else self.worse_by)
+
+    def line(self, live_value: float) -> float:
+        """Return what a live figure allows.
+
+        >>> Gate(metric="latency_ms_p95", times=1.5, worse_by=25.0).line(10.0)
+        40.0
+        """
+        times, by = self.slope
+        return times * live_value + by if times else by
 
     @classmethod
     def from_document(cls, document: object, *, source: str = "The policy", within: str = "gates.") -> Gate:
@@ -190,6 +212,6 @@ DEFAULT_GATES: tuple[Gate, ...] = (
     Gate(metric="decision_flips", max=0.1, when_given=True),
     Gate(metric="review_rate", worse_by=0.1),
     Gate(metric="restarts", max=2.0),
-    Gate(metric="memory_mb", times=1.5, worse_by=256.0),
+    Gate(metric="memory_mb", worse_by=256.0, when_given=True),
 )
 """What a policy without gates of its own holds a candidate to."""
