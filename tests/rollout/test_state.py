@@ -136,7 +136,7 @@ def test_tags_tell_what_is_done_with_each_version() -> None:
         "5": "challenger, compared with the live version",
         "6": "shadow, its answers reach nobody",
     } == tags
-    found.until(10_000)
+    found.until(9_000)
     assert ("kept warm, to go back to", "bake, stage 4 of 4, answers everything") == (
         found.tags["1"]["twinscore.rollout"], found.tags["2"]["twinscore.rollout"],
     )  # fmt: skip
