@@ -48,7 +48,7 @@ types: $(STAMP) ## Check types: mypy --strict on the product, lighter on the tes
 floors: $(STAMP) ## Check who imports whom (import-linter, contracts in pyproject.toml).
 	@$(BIN)/lint-imports --no-logo
 
-layout: $(STAMP) ## Check the tree: names, sizes, errors, exports, locks, links, and that every contract compiles.
+layout: $(STAMP) ## Check the tree: names, sizes, errors, exports, locks, links, that every contract compiles and every promotion policy is sound.
 	@$(BIN)/python -m pytest -q -m "not cluster" tests/layout
 
 .PHONY: format
@@ -57,8 +57,8 @@ format: $(STAMP) ## Format the code and mend what ruff can mend safely.
 	@$(BIN)/ruff format .
 
 .PHONY: test test-slow
-test: $(STAMP) ## Run the standard suite.
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## Run the standard suite, in two processes side by side.
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 test-slow: $(STAMP) ## Run only the tests that take more than a minute each.
 	@$(BIN)/python -m pytest -m slow $(ARGS)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from .one_ray import OneRay
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
@@ -35,8 +38,49 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith(LEAKING) and name not in CHOSEN]:
         del os.environ[name]
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Ray's workers yield to everything else on the machine, which is what the tests beside them are.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's spelling
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Run side by side as `tests/lanes.py` says."""
+    from .lanes import Lanes
+
+    return Lanes(config, log)
+
+
+KEPT = ("ray_cluster", "serve_port")
+"""Fixtures whose Ray is kept for the next module that has it too."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the random order, but put the modules that share a Ray one after the other."""
+    shared = {item.path: _shared(item) for item in items if _shared(item)}
+    items.sort(key=lambda item: shared.get(item.path, -1))
+
+
+def _shared(item: pytest.Item) -> int:
+    names = getattr(item, "fixturenames", ())
+    return next((number for number, name in enumerate(KEPT, 1) if name in names), 0)
+
+
+@pytest.fixture(scope="session")
+def one_ray() -> Iterator[OneRay]:
+    """The Ray of this process, for fixtures that start one."""
+    kept = OneRay()
+    yield kept
+    kept.end()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_ray_of_others(request: pytest.FixtureRequest, one_ray: OneRay) -> None:
+    """A module that shares no Ray finds none."""
+    if not any(_shared(item) for item in request.session.items if item.path == request.path):
+        one_ray.end()
 
 
 def shared_file(name: str) -> Path:

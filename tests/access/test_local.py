@@ -9,18 +9,19 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from twinscore.access.gate import Access
-from twinscore.access.keys import create_key, load_keys, revoke_key
+from twinscore.access.keys import create_key, load_keys, revoke_key, save_keys
 from twinscore.access.local import LIFETIME, local_key, local_key_path
 from twinscore.errors import SettingsInvalid
 
 from .conftest import NOW, NOW_S
 
 
-def opens(home: Path, key: str | None, now_s: float = NOW_S) -> str:
-    caller = Access.load(home).admit(None, (key or "").encode(), model="any", verb="read", now_s=now_s)
+def opens(home: Path, key: str | None, now_s: float = NOW_S, verb: str = "operate") -> str:
+    caller = Access.load(home).admit(None, (key or "").encode(), model="any", verb=verb, now_s=now_s)
     return caller.kind
 
 
@@ -47,7 +48,7 @@ def test_issuers_alone_ask_for_a_key_too(home: Path, write_issuers: Callable[...
     assert "key" == opens(home, local_key(home, now=NOW))
 
 
-@pytest.mark.parametrize("end", ["time", "revoked", "file gone", "keys gone", "other content"])
+@pytest.mark.parametrize("end", ["time", "revoked", "file gone", "keys gone", "other content", "fewer verbs"])
 def test_a_local_key_that_is_no_good_is_replaced(home: Path, end: str) -> None:
     """Whatever became of it, the next command gets one that works; what has expired leaves the list."""
     create_key(home, label="billing", models=["loans"], days=1, now=NOW)
@@ -61,6 +62,9 @@ def test_a_local_key_that_is_no_good_is_replaced(home: Path, end: str) -> None:
         local_key_path(home).unlink()
     elif end == "keys gone":
         revoke_key(home, (load_keys(home) or ())[1].id, now=NOW)
+    elif end == "fewer verbs":  # made by a release that knew fewer
+        keys = [msgspec.structs.replace(key, verbs=("predict", "read")) for key in load_keys(home) or ()]
+        save_keys(home, keys)
     else:
         local_key_path(home).chmod(0o600)
         local_key_path(home).write_text((first or "")[:-1])
@@ -69,7 +73,7 @@ def test_a_local_key_that_is_no_good_is_replaced(home: Path, end: str) -> None:
 
     assert "key" == opens(home, second, now.timestamp())
     assert first != second
-    assert {"time": 1, "revoked": 1, "file gone": 2, "keys gone": 1, "other content": 2}[end] == sum(
+    assert {"time": 1, "revoked": 1, "file gone": 2, "keys gone": 1, "other content": 2, "fewer verbs": 2}[end] == sum(
         key.label == "local" for key in load_keys(home) or ()
     )
 

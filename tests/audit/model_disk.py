@@ -86,16 +86,21 @@ class ModelDisk(Disk):
         self.files[path] = File()
         return self._open(path, self.files[path])
 
-    def write(self, handle: int, data: memoryview) -> int:
+    def write(self, handle: int, data: memoryview, at: int) -> int:
         self._call("write")
         file = self.handles[handle][1]
+        assert at <= len(file.seen), "a hole is left in the file"
         size = min(len(data), self.largest_write or len(data))
         if self.room is not None:
-            size = min(size, self.room - self.used)
+            size = min(size, self.room - self.used + len(file.seen) - at)
             if size <= 0:
                 raise OSError(errno.ENOSPC, "No space left on device")
-        file.seen += data[:size]
+        file.seen[at : at + size] = data[:size]
         return size
+
+    def truncate(self, handle: int, size: int) -> None:
+        self._call("truncate")
+        del self.handles[handle][1].seen[size:]
 
     def fdatasync(self, handle: int) -> None:
         assert handle not in self.dead, "a file is synced again after its sync failed"

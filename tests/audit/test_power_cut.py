@@ -22,9 +22,11 @@ KEY = b"k" * 32
 BATCHES = [[b"a" * 40], [b"b" * 10, b"c" * 300, b"d"], [b"e" * 90], [b"f"] * 5, [b"g" * 200], [b"h", b"i" * 99]]
 
 
-def write(disk: ModelDisk, batches: list[list[bytes]], acked: list[bytes], sent: list[bytes]) -> None:
+def write(disk: ModelDisk, batches: list[list[bytes]], acked: list[bytes], sent: list[bytes], ahead: int = 0) -> None:
     """Commit every batch with one writer, which rolls often, and keep a ledger of what it acknowledged."""
-    writer = SegmentWriter(FOLDER, stream="s", key=KEY, segment_bytes=400, reserve_bytes=500, disk=disk)
+    writer = SegmentWriter(
+        FOLDER, stream="s", key=KEY, segment_bytes=400, reserve_bytes=500, ahead_bytes=ahead, disk=disk
+    )
     for batch in batches:
         sent += batch
         try:
@@ -57,7 +59,20 @@ def labelled(batches: list[list[bytes]], round_: int) -> list[list[bytes]]:
 
 def partly(share: float) -> Callable[[Path, bytes, bytes], bytes]:
     """Return a tear that keeps this share of what was written and not synced."""
-    return lambda _, kept, seen: seen[: len(kept) + int(share * (len(seen) - len(kept)))]
+
+    def tear(_: Path, kept: bytes, seen: bytes) -> bytes:
+        pairs = enumerate(zip(kept, seen, strict=False))
+        start = next((place for place, (one, other) in pairs if one != other), min(len(kept), len(seen)))
+        cut = start + int(share * (max(len(seen), len(kept)) - start))
+        return seen[:cut] + kept[cut:]
+
+    return tear
+
+
+def holes(_: Path, kept: bytes, seen: bytes) -> bytes:
+    """Keep every other piece of what was written and not synced: pages reach the disk in any order."""
+    old = kept + bytes(max(0, len(seen) - len(kept)))
+    return bytes([old[place] if (place // 16) % 2 else byte for place, byte in enumerate(seen)])
 
 
 def failing_at(calls: set[int], code: int) -> Callable[[str, int], OSError | None]:
@@ -70,33 +85,27 @@ def fill(writer: SegmentWriter) -> None:
         writer.commit([b"z" * 100])
 
 
-def calls_of_a_whole_run() -> int:
+def calls_of_a_whole_run(ahead: int = 0) -> int:
     disk = ModelDisk()
-    write(disk, labelled(BATCHES, 0), [], [])
+    write(disk, labelled(BATCHES, 0), [], [], ahead)
     return disk.calls
 
 
-@pytest.mark.parametrize("torn", ["nothing", "all", "half", "holes"])
-def test_a_power_cut_at_every_call(torn: str) -> None:
+@pytest.mark.parametrize("ahead", [0, 90])
+@pytest.mark.parametrize(
+    "tear", [partly(0.0), partly(1.0), partly(0.5), holes], ids=["nothing", "all", "half", "holes"]
+)
+def test_a_power_cut_at_every_call(tear: Callable[[Path, bytes, bytes], bytes], ahead: int) -> None:
     """Every acknowledged record is read back, nothing is invented, and the next writer goes on from there."""
-
-    def tear(path: Path, kept: bytes, seen: bytes) -> bytes:
-        more = seen[len(kept) :]
-        if torn == "half":
-            return kept + more[: len(more) // 2]
-        if torn == "holes":  # pages reach the disk in any order
-            return kept + bytes(0 if (place // 16) % 2 else byte for place, byte in enumerate(more))
-        return kept + (more if torn == "all" else b"")
-
-    for stop_at in range(1, calls_of_a_whole_run() + 1):
+    for stop_at in range(1, calls_of_a_whole_run(ahead) + 1):
         disk = ModelDisk(stop_at=stop_at)
         acked: list[bytes] = []
         sent: list[bytes] = []
         with pytest.raises(PowerCut):
-            write(disk, labelled(BATCHES, 0), acked, sent)
+            write(disk, labelled(BATCHES, 0), acked, sent, ahead)
         disk = disk.after_power_cut(tear)
         before = read_back(disk)
-        write(disk, labelled(BATCHES, 1), acked, sent)
+        write(disk, labelled(BATCHES, 1), acked, sent, ahead)
         after = read_back(disk)
 
         assert in_order(before, sent), stop_at
@@ -116,9 +125,10 @@ def test_a_power_cut_at_every_call(torn: str) -> None:
     ),
     batches=st.lists(st.lists(st.binary(max_size=300), min_size=1, max_size=5), min_size=1, max_size=8),
     largest_write=st.sampled_from([None, 7, 100]),
+    ahead=st.sampled_from([0, 90]),
 )
 def test_many_lives(
-    lives: list[tuple[int, float, set[int], int]], batches: list[list[bytes]], largest_write: int | None
+    lives: list[tuple[int, float, set[int], int]], batches: list[list[bytes]], largest_write: int | None, ahead: int
 ) -> None:
     """Writer after writer meets failing calls and is cut off at any, with any part of the last write kept."""
     disk = ModelDisk()
@@ -129,7 +139,7 @@ def test_many_lives(
         disk.fail = failing_at({disk.calls + at for at in failing}, code)
         disk.largest_write = largest_write
         try:
-            write(disk, labelled(batches, life), acked, sent)
+            write(disk, labelled(batches, life), acked, sent, ahead)
         except PowerCut:
             disk = disk.after_power_cut(partly(share))
         except AuditUnavailable:  # not even the folder could be made; the process ends
@@ -140,11 +150,12 @@ def test_many_lives(
         assert in_order(found, sent)
 
 
-@pytest.mark.parametrize("call", ["write", "fdatasync", "create", "sync_folder", "unlink"])
+@pytest.mark.parametrize("ahead", [0, 90])
+@pytest.mark.parametrize("call", ["write", "truncate", "fdatasync", "create", "sync_folder", "unlink"])
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
-def test_an_error_at_every_call(call: str, code: int) -> None:
+def test_an_error_at_every_call(call: str, code: int, ahead: int) -> None:
     """A call that fails once loses no acknowledged record, never syncs the same file again, and passes by itself."""
-    for at in range(1, calls_of_a_whole_run() + 1):
+    for at in range(1, calls_of_a_whole_run(ahead) + 1):
         failed: list[int] = []
 
         def fail(name: str, number: int, at: int = at, failed: list[int] = failed) -> OSError | None:
@@ -156,7 +167,7 @@ def test_an_error_at_every_call(call: str, code: int) -> None:
         disk = ModelDisk(fail=fail)
         acked: list[bytes] = []
         sent: list[bytes] = []
-        write(disk, labelled(BATCHES, 0), acked, sent)
+        write(disk, labelled(BATCHES, 0), acked, sent, ahead)
         found = read_back(disk)
 
         assert in_order(acked, found), at
@@ -192,7 +203,7 @@ def test_a_failed_sync_is_never_acknowledged() -> None:
 def test_a_full_disk_still_takes_what_is_being_answered() -> None:
     """The reserve is given back for the batch in hand, readiness goes, and comes again with room."""
     disk = ModelDisk()
-    writer = SegmentWriter(FOLDER, stream="s", key=KEY, disk=disk, reserve_bytes=2_000)
+    writer = SegmentWriter(FOLDER, stream="s", key=KEY, disk=disk, reserve_bytes=2_000, ahead_bytes=0)
     writer.commit([b"x" * 100])
     disk.room = disk.used + 50
     writer.commit([b"y" * 100])

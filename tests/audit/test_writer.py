@@ -49,7 +49,7 @@ def payloads_in(folder: Path) -> list[bytes]:
 
 def test_a_full_disk_fails_closed_and_recovers(small_disk: Path) -> None:
     """On a real full disk the batch in hand is kept from the reserve, new ones are refused, and room ends it."""
-    writer = SegmentWriter(small_disk, stream="s", key=KEY, reserve_bytes=1 << 20)
+    writer = SegmentWriter(small_disk, stream="s", key=KEY, reserve_bytes=1 << 20, ahead_bytes=8192)
     acked = [b"%d " % number + b"x" * 60_000 for number in range(20)]
     for payload in acked:
         writer.commit([payload])

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,25 +29,19 @@ from twinscore.ports.model_store import ModelVersion
 from twinscore.settings import Settings, load_settings
 from twinscore.testing.models import make_bundle, make_rows
 
+from ..one_ray import OneRay, started_ray
+
 Run = Callable[..., RunReport]
 
 
 @pytest.fixture(scope="module")
-def ray_cluster() -> Iterator[None]:
-    """A Ray with two cores, ended with the module: other tests of this process start theirs.
+def ray_cluster(one_ray: OneRay) -> None:
+    """A Ray with two cores."""
+    one_ray.have(_batch_ray)
 
-    Its folder has a short name, because a socket's path may have 107 letters.
-    """
-    import ray
 
-    folder = tempfile.mkdtemp(prefix="tsb", dir="/tmp")
-    ray.init(
-        address="local", num_cpus=2, include_dashboard=False, _temp_dir=folder, log_to_driver=False,
-        configure_logging=False, object_store_memory=100_000_000,
-    )  # fmt: skip
-    yield
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
+def _batch_ray() -> AbstractContextManager[None]:
+    return started_ray("tsb", configure_logging=False, object_store_memory=100_000_000)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ of CHAOS_BUNDLE, the folder of a bundle (TWINSCORE_HOME/lake/bundles/<digest>).
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -92,6 +93,11 @@ class Attempts:
     shard_rows: int
     killed: list[tuple[str, str]] = field(default_factory=list)
     """What was killed, and at which step."""
+    begun_with: list[int] = field(default_factory=list)
+    """How many rows were done when the first shard of each attempt was; its own are among them.
+
+    An attempt that has nothing left to score has no part in it.
+    """
 
     def on_two_nodes(self) -> tuple[int, str]:
         """Run the driver on two raylets of which one is killed midway; return the exit code and what was said."""
@@ -109,14 +115,19 @@ class Attempts:
 
     def once(self, target: str | None = None, step: str = "score", after: int = 0) -> int:
         """Run the driver and kill `target` when it tells `step` for the (after + 1)th time; return the exit code."""
-        environment = {**os.environ, "RAY_DEDUP_LOGS": "0"}
+        # Ray misses a raylet after five periods; the default is 3 s.
+        environment = {**os.environ, "RAY_DEDUP_LOGS": "0", "RAY_health_check_period_ms": "500"}
         with subprocess.Popen(
             self._command(DRIVER), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
         ) as driver:
             assert driver.stdout is not None
-            lines = []
+            lines: list[str] = []
+            begun = False
             for line in driver.stdout:
                 lines.append(line)
+                if not begun and (rows := _rows_scored(line)):
+                    self.begun_with.append(rows)
+                    begun = True
                 if target is None or not line.startswith(f'["{step}"'):
                     continue
                 if after:
@@ -220,6 +231,11 @@ def _keys(table: pa.Table, names: list[str]) -> list[str]:
     columns = [pc.fill_null(table[name].cast(pa.string()), "null") for name in names]
     found: list[str] = (columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, ", ")).to_pylist()
     return found
+
+
+def _rows_scored(line: str) -> int:
+    """Return how many rows a word of progress says are done; 0 where it is another word."""
+    return int(json.loads(line)[1]) if line.startswith('["score"') else 0
 
 
 def _child(driver: int, target: str) -> int | None:

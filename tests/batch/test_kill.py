@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,13 @@ from twinscore.bundle.files import Bundle
 from .conftest import change, make_input, write_rows
 from .killing import TARGETS, Attempts, Watching, attempts_at_own_data, input_keys, keys_of, scores_of
 
-ROWS = 60_000
+ROWS = 90_000
 SHARD_ROWS = 2_000
 
 
 @pytest.fixture
 def attempts(bundle: Bundle, tmp_path: Path) -> Attempts:
-    """Thirty shards; one row is refused, and two share a key."""
+    """Forty-five shards; one row is refused, and two share a key."""
     data = tmp_path / "data"
     data.mkdir()
     for number in range(3):
@@ -31,24 +32,31 @@ def attempts(bundle: Bundle, tmp_path: Path) -> Attempts:
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("target", TARGETS)
-def test_a_killed_run_is_finished_by_the_next(attempts: Attempts, target: str) -> None:
-    """Whatever is killed, every key is there once in the end; finished shards were kept; a worker is just replaced."""
-    with Watching(attempts.out) as reader:
-        first = attempts.once(target, after=6)
-        kept_before = committed_run(attempts.out) is not None
-        second = attempts.once()
-    manifest = committed_run(attempts.out)
+def test_a_killed_run_is_finished_by_the_next(attempts: Attempts) -> None:
+    """Driver, then raylet, then a worker: every key is there once in the end; finished shards were kept each time.
 
-    assert [(target, "score")] == attempts.killed
-    assert (target == "worker", 0) == (first == 0, second)
-    assert kept_before == (first == 0)
+    Only a killed worker is replaced, and the run goes on.
+    """
+    targets = ["driver", "raylet", "worker"]
+    with Watching(attempts.out) as reader:
+        ended, committed = [], []
+        for target in targets:
+            ended.append(attempts.once(target, after=6) == 0)
+            committed.append(committed_run(attempts.out) is not None)
+        again = attempts.once()
+    manifest = committed_run(attempts.out)
+    kept = [0, *(rows - SHARD_ROWS for rows in attempts.begun_with[1:])]
+
+    assert sorted(targets) == sorted(TARGETS)
+    assert [(target, "score") for target in targets] == attempts.killed
+    assert ([False, False, True], 0) == (ended, again)
+    assert ended == committed
     assert manifest is not None
     assert input_keys(attempts) == keys_of(attempts.out)
     assert {0, ROWS - 3} >= reader.seen
-    if first:
-        # At most what both workers had in hand when the run was cut short is done again.
-        assert manifest["rows_kept"] >= 4 * SHARD_ROWS
+    # At most what both workers had in hand when the run was cut short is done again.
+    assert [after - before >= 4 * SHARD_ROWS for before, after in pairwise(kept)] == [True, True]
+    assert manifest["rows_kept"] >= 8 * SHARD_ROWS
     assert {"data", "home", "out"} >= {path.name for path in attempts.out.parent.iterdir()}
 
 

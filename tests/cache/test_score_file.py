@@ -185,29 +185,31 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path: Path, left: float) -> Non
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """What is in a file of 200 scores."""
-    return score_file(tmp_path_factory.mktemp("whole") / "r1.arrow", scored(number_keys(200))).read_bytes()
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[object]]:
+    """What is in a file of 200 scores, and what is found in it."""
+    path = score_file(tmp_path_factory.mktemp("whole") / "r1.arrow", scored(number_keys(200)))
+    return path.read_bytes(), _found(opened(path))
 
 
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 255))
 def test_a_changed_byte_is_refused_or_changes_nothing(
-    tmp_path_factory: pytest.TempPathFactory, whole: bytes, share: float, change: int
+    tmp_path_factory: pytest.TempPathFactory, whole: tuple[bytes, list[object]], share: float, change: int
 ) -> None:
     """Every value is under a checksum; what is under none, such as padding, alters no answer."""
     path = tmp_path_factory.mktemp("cache") / "r1.arrow"
-    path.write_bytes(whole)
-    wanted = [opened(path).find({"id": number}, **FRESH) for number in range(200)]
-    content = bytearray(whole)
+    content, wanted = bytearray(whole[0]), whole[1]
     content[int(share * len(content))] ^= change
-    path.unlink()
     path.write_bytes(content)
 
     try:
         cache = opened(path)
     except (FileUnreadable, SchemaMismatch):
         return
-    assert wanted == [cache.find({"id": number}, **FRESH) for number in range(200)]
+    assert wanted == _found(cache)
+
+
+def _found(cache: ScoreCache) -> list[object]:
+    return [cache.find({"id": number}, **FRESH) for number in range(200)]
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:

@@ -127,18 +127,23 @@ class Edge:
 
     def haproxy(self) -> int:
         """Process id of HAProxy's master; one that has just been started needs a moment to say it."""
-        from twinscore.edge.runtime_api import ask
-
         found: list[int] = []
 
         def says_it() -> bool:
-            with suppress(StackError):
-                lines = ask(self.folder / "master.sock", "show proc").splitlines()
-                found.extend(int(line.split()[0]) for line in lines if "master" in line)
+            found.extend(self._masters())
             return bool(found)
 
         wait_until(says_it)
         return found[0]
+
+    def _masters(self) -> list[int]:
+        """What HAProxy's own socket says now: nobody where no proxy runs."""
+        from twinscore.edge.runtime_api import ask
+
+        with suppress(StackError):
+            lines = ask(self.folder / "master.sock", "show proc").splitlines()
+            return [int(line.split()[0]) for line in lines if "master" in line]
+        return []
 
     def end(self) -> None:
         """End keeper, proxy and replicas."""
@@ -149,8 +154,9 @@ class Edge:
             self.keeper.wait(15)
         for replica in self.replicas.values():
             replica.wait(10)
-        with suppress(StopIteration, Exception):  # a keeper that was killed leaves its proxy behind
-            os.kill(self.haproxy(), signal.SIGTERM)
+        for left in self._masters():  # a keeper that was killed leaves its proxy behind
+            with suppress(ProcessLookupError):
+                os.kill(left, signal.SIGTERM)
 
 
 @contextmanager

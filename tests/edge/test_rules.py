@@ -66,8 +66,11 @@ def refused(answer: bytes) -> tuple[int, str]:
         ),
         (b"DELETE /loans/predict HTTP/1.1\r\nhost: x\r\n\r\n", (405, "method_not_allowed")),
         (b"PUT /loans/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n", (405, "method_not_allowed")),
+        (b"GET /loans/evidence?all=1 HTTP/1.1\r\nhost: x\r\n\r\n", (404, "not_found")),
+        (b"GET /loans/%65vidence HTTP/1.1\r\nhost: x\r\n\r\n", (404, "not_found")),
     ],
-    ids=["100 MB", "a byte more", "chunked", "no length", "html", "jsonx", "no type", "20 kB", "DELETE", "PUT"],
+    ids=["100 MB", "a byte more", "chunked", "no length", "html", "jsonx", "no type", "20 kB", "DELETE", "PUT",
+         "evidence", "evidence in disguise"],
 )  # fmt: skip
 def test_request_is_refused_at_once(loans: Edge, request_: bytes, expected: tuple[int, str]) -> None:
     """The edge answers by itself, with a problem document, without waiting for a body."""

@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -81,14 +82,12 @@ def test_standard_platform_is_importable_from_the_root(repository: Path) -> None
 
 
 @pytest.mark.cluster
-def test_standard_platform_is_importable_in_a_ray_worker(
-    repository: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_standard_platform_is_importable_in_a_ray_worker(repository: Path) -> None:
     """Nor does it hide it from a Ray worker whose working directory is the root."""
-    temporary = tmp_path_factory.mktemp("r")
-    code = f"""
+    code = """
+import sys
 import ray
-ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, _temp_dir={str(temporary)!r},
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, _temp_dir=sys.argv[1],
          object_store_memory=100 << 20)
 
 @ray.remote
@@ -99,9 +98,10 @@ def version():
 print(ray.get(version.remote()))
 ray.shutdown()
 """
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=repository, check=False, capture_output=True, text=True, timeout=240
-    )
+    # A socket's path may have 107 letters.
+    with tempfile.TemporaryDirectory(prefix="ts-i-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        command = [sys.executable, "-c", code, folder]
+        ran = subprocess.run(command, cwd=repository, check=False, capture_output=True, text=True, timeout=240)
 
     assert ran.stdout.strip().splitlines()[-1:] == [
         f"{repository}|{'.'.join(str(part) for part in sys.version_info[:3])}"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,8 @@ from twinscore.online.endpoint import Endpoint
 from twinscore.online.gateway import Gateway, Reply
 from twinscore.settings import Settings
 from twinscore.testing.models import make_bundle, make_rows
+
+from ..one_ray import OneRay, started_ray
 
 N_FRESH = 400
 
@@ -62,23 +63,29 @@ def trained(request: pytest.FixtureRequest) -> Trained:
 
 
 @pytest.fixture(scope="module")
-def serve_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A Ray of this module's own, a home, and the port on which its Serve will listen."""
-    import ray
+def serve_port(one_ray: OneRay) -> int:
+    """The port on which the Serve of this process listens, or will."""
+    return one_ray.have(_ray_for_serve)
+
+
+@pytest.fixture(scope="module")
+def serve_settings(serve_port: int, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A Ray whose Serve other modules use too, and a home of this module's own."""
+    return Settings(home=tmp_path_factory.mktemp("home"), serve_port=serve_port, max_body_bytes=1024 * 1024)
+
+
+@contextmanager
+def _ray_for_serve() -> Iterator[int]:
     from ray import serve
 
-    # Ray's sockets need a short path, which pytest's folders are not.
-    folder = tempfile.mkdtemp(prefix="ts-on-", dir="/tmp")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    _start_ray(folder)
-    try:
-        yield Settings(home=tmp_path_factory.mktemp("home"), serve_port=port, max_body_bytes=1024 * 1024)
-    finally:
-        serve.shutdown()
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+        port: int = probe.getsockname()[1]
+    with started_ray("ts-on-"):
+        try:
+            yield port
+        finally:
+            serve.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -111,21 +118,6 @@ def ask(
     reply = gateway._predict(gateway._formats["/predict"], Call("POST", "/predict", headers, body, request_id))
     assert isinstance(reply, Reply)
     return reply.answer
-
-
-def _start_ray(folder: str, attempts: int = 3) -> None:
-    """Start a Ray; its raylet has 30 s to come up, a constant of Ray that a busy machine may miss."""
-    import ray
-
-    for attempt in range(1, attempts + 1):
-        try:
-            ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
-        except Exception as error:
-            if attempt == attempts or "timed out during startup" not in str(error):
-                raise
-            ray.shutdown()
-        else:
-            return
 
 
 def _train(factory: pytest.TempPathFactory, task: Any) -> Trained:

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,7 +24,7 @@ from twinscore.online.answer import Prediction
 from twinscore.online.asked import Asked
 from twinscore.online.beside import apply_plan
 from twinscore.online.caller import Scored
-from twinscore.online.challenger import ChallengerReplica, Deployed, deploy_challenger
+from twinscore.online.challenger import ChallengerReplica, Deployed, deploy_challenger, remove_challenger
 from twinscore.online.deploy import serve_model, stop_model
 from twinscore.online.endpoint import Endpoint
 from twinscore.online.gateway import Gateway
@@ -53,15 +54,18 @@ def served(members: Any, serve_settings: Settings) -> Iterator[tuple[Settings, s
 
 @pytest.fixture
 def plain(served: tuple[Settings, str]) -> Iterator[tuple[Settings, str]]:
-    """Version 1 alone, before and after a test."""
+    """Version 1 answers alone, before and after a test; a canary that a test has had is there, with no share."""
     settings, _ = served
     yield served
-    apply_plan(settings, "members", RoutingPlan())
+    routing = current_routing("members")
+    idle = ArmPlan(version="2", share=0) if routing is not None and routing.challengers else None
+    apply_plan(settings, "members", RoutingPlan(canary=idle))
     serve_model(settings, "members/1", spec=ServeSpec(model="members", replicas=2))
 
 
 def post(url: str, body: Any, **headers: str) -> httpx.Response:
-    return httpx.post(f"{url}/predict", json=body, headers=headers, trust_env=False, timeout=30)
+    # Without `verify`, each request of plain HTTP would read the certificates first.
+    return httpx.post(f"{url}/predict", json=body, headers=headers, trust_env=False, verify=False, timeout=30)
 
 
 def expected_arms(rows: list[dict[str, Any]], routing: Routing) -> list[str]:
@@ -157,47 +161,54 @@ def test_a_header_names_an_arm_where_it_may(plain: Any, binary: Any) -> None:
     assert ("live", ["blue", "live", "live"]) == (without, named)
 
 
-def test_a_canary_that_fails_is_stood_in_for(plain: Any, binary: Any) -> None:
+def test_a_canary_that_fails_is_stood_in_for(plain: Any, binary: Any, tmp_path: Path) -> None:
     """Raising, sleeping, killed and another bundle: each answer is a 200 of the live version with its bits."""
     settings, url = plain
     rows = binary.rows[:12]
     right = scores(binary.endpoint, rows)
+    word = tmp_path / "word"
 
-    class Raising(ChallengerReplica):
-        def score(self, payload: Any) -> Scored:
-            message = "out of luck"
-            raise RuntimeError(message)
+    class Failing(ChallengerReplica):
+        """Fails as the file says; a process for each way would take its time to start."""
 
-    class Sleeping(ChallengerReplica):
         async def score(self, payload: Any) -> Scored:  # type: ignore[override]
             import asyncio
 
-            await asyncio.sleep(1e9)
-            return super().score(payload)
-
-    class Crashing(ChallengerReplica):
-        def score(self, payload: Any) -> Scored:
-            os.kill(os.getpid(), signal.SIGKILL)
-            return super().score(payload)
-
-    class Other(ChallengerReplica):
-        def score(self, payload: Any) -> Scored:
+            way = word.read_text()
+            if way == "raising":
+                message = "out of luck"
+                raise RuntimeError(message)
+            if way == "sleeping":
+                await asyncio.sleep(1e9)
+            if way == "crashing":
+                os.kill(os.getpid(), signal.SIGKILL)
             return Scored("0" * 64, super().score(payload).predictions)
 
-    reasons = {Raising: "error", Sleeping: "deadline", Crashing: "", Other: "wrong_bundle"}
-    for kind, reason in reasons.items():
-        app = deploy_challenger(settings, "members", "2", "canary", replica=kind)
-        apply_routing(settings, "members", with_canary(app, deadline_ms=200 if kind is Sleeping else 2_000))
-        answers = [post(url, row) for row in rows]
+    deadlines_ms = {"sleeping": 200, "crashing": 500}  # nobody answers, so each row waits as long
+    app = deploy_challenger(settings, "members", "2", "canary", replica=Failing)
+    try:
+        for way, reason in {
+            "raising": "error",
+            "sleeping": "deadline",
+            "other": "wrong_bundle",
+            "crashing": "",
+        }.items():
+            word.write_text(way)
+            apply_routing(settings, "members", with_canary(app, deadline_ms=deadlines_ms.get(way, 2_000)))
+            answers = [post(url, row) for row in rows]
 
-        assert {200} == {answer.status_code for answer in answers}
-        assert {("live", "1")} == {(answer.json()["arm"], answer.json()["version"]) for answer in answers}
-        assert right == [answer.json()["predictions"][0]["score"] for answer in answers]
-        found = failures()
-        print(f"{kind.__name__}: {dict(found)}")
-        assert len(rows) == found.total()
-        assert not reason or reason in found
-        apply_plan(settings, "members", RoutingPlan())
+            assert {200} == {answer.status_code for answer in answers}
+            assert {("live", "1")} == {(answer.json()["arm"], answer.json()["version"]) for answer in answers}
+            assert right == [answer.json()["predictions"][0]["score"] for answer in answers]
+            found = failures()
+            print(f"{way}: {dict(found)}")
+            assert len(rows) == found.total()
+            assert not reason or reason in found
+            current = current_routing("members")
+            assert current is not None
+            apply_routing(settings, "members", replace(current, epoch=current.epoch + 1, challengers=()))
+    finally:
+        remove_challenger(app.app)
 
 
 def test_versions_swap_and_roll_back_under_load(plain: Any, binary: Any, second: Endpoint) -> None:
@@ -281,7 +292,9 @@ def test_what_cannot_work_is_refused_first(plain: Any) -> None:
 def test_the_listeners_loop_awaits_a_canary_too(plain: Any, binary: Any, second: Endpoint) -> None:
     """A gateway behind our own uvloop thread asks the canary by the same handle, and stands in when it is gone."""
     settings, _ = plain
-    app = deploy_challenger(settings, "members", "2", "canary")
+    canary = RoutingPlan(canary=ArmPlan(version="2", share=0))
+    (running,) = apply_plan(settings, "members", canary).routing.challengers
+    app = Deployed(running.app, running.version, running.digest)
     gateway = Gateway("members")
     switch = Switch(gateway, bundles=settings.lake / "bundles", limits=Limits())
     switch.apply(replace(with_canary(app, deadline_ms=5_000), epoch=1))
@@ -294,7 +307,6 @@ def test_the_listeners_loop_awaits_a_canary_too(plain: Any, binary: Any, second:
     finally:
         listener.close()
         switch.close()
-        apply_plan(settings, "members", RoutingPlan(canary=ArmPlan(version="2", share=0)))
 
     assert ({"canary"}, {"2"}) == ({one["arm"] for one in answers}, {one["version"] for one in answers})
     assert scores(second, rows) == [one["predictions"][0]["score"] for one in answers]

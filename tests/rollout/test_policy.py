@@ -39,6 +39,7 @@ alpha: 0.02
 deadline: 100ms
 header_override: true
 """
+FLIPS = {"metric": "decision_flips", "max": 0.1}
 ERRORS = {"metric": "error_rate", "max": 0.1}
 
 
@@ -174,6 +175,7 @@ def test_what_is_wrong_in_a_file_is_named_with_its_place(tmp_path: Path, line: s
         ({"stages": [{"kind": "canary", "share": "5%", "approvers": ["carol"]}]}, "of kind approve to have approvers"),
         ({"stages": [{"kind": "approve", "requests": 5}]}, "wait for people only"),
         ({"stages": [{"kind": "bake", "share": "5%"}]}, "no share"),
+        ({"gates": [ERRORS, FLIPS], "stages": [{"kind": "bake"}]}, "judge pairs of answers in a shadow"),
         ({"rollback_window": -1}, "a whole number from 0"),
         ({"model": ""}, "name a model"),
     ],

@@ -49,9 +49,13 @@ class Disk:
         """Create a file that must not be there, and return its handle."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
 
-    def write(self, handle: int, data: memoryview) -> int:
-        """Write at the end; return how many bytes were taken, which may be fewer."""
-        return os.write(handle, data)
+    def write(self, handle: int, data: memoryview, at: int) -> int:
+        """Write at a place in the file; return how many bytes were taken, which may be fewer."""
+        return os.pwrite(handle, data, at)
+
+    def truncate(self, handle: int, size: int) -> None:
+        """Cut the file off behind `size` bytes."""
+        os.ftruncate(handle, size)
 
     def fdatasync(self, handle: int) -> None:
         """Put the file's bytes on the disk itself."""
@@ -98,11 +102,12 @@ def hold(disk: Disk, path: Path, wait_s: float) -> int:
         time.sleep(0.02)
 
 
-def write_all(disk: Disk, handle: int, data: bytes) -> None:
-    """Write every byte; a short write goes on, and raises the error of the call that takes nothing more."""
+def write_all(disk: Disk, handle: int, data: bytes, at: int = 0) -> None:
+    """Write every byte from a place on; a short write goes on, and raises the error of the call that takes no more."""
     view = memoryview(data)
     while view:
-        view = view[disk.write(handle, view) :]
+        taken = disk.write(handle, view, at)
+        view, at = view[taken:], at + taken
 
 
 def write_file(disk: Disk, path: Path, data: bytes) -> None:

@@ -7,7 +7,7 @@
 A chain value is SHA-256 of the one before, the sequence and the payload, so no record can be changed, dropped or moved
 without changing every later value. The first frame of each batch is marked: a batch is written only after the one
 before it was put on disk, so what is torn before a marked frame was damaged, and what is torn after the last one may
-be a write that a crash cut short.
+be a write that a crash cut short. Zeros behind the last frame are room that was made for further ones.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Segment:
     head: Head | None
     """What the seal says; None when the writer did not come to it."""
     torn_bytes: int
-    """Behind the last record of a segment without a seal: never acknowledged, and cut."""
+    """Behind the last record of a segment without a seal, zeros not counted: never acknowledged, and cut."""
 
     @property
     def records(self) -> int:
@@ -204,7 +204,7 @@ def scan(data: bytes, source: str, *, last: bool, bound: Bound | None = None) ->
             _refuse(source, offset, sequence, f"record {found} stands where record {sequence} belongs")
         if kind == SEAL:
             head = decode_head(data[start:stop], source)
-            if stop != total or value_ != chain:
+            if value_ != chain or data[stop:].strip(b"\0"):
                 _refuse(source, offset, sequence, "the seal does not fit what stands before or behind it")
             break
         chain = hashlib.sha256(chain + _SEQUENCE.pack(sequence) + data[start:stop]).digest()
@@ -220,7 +220,7 @@ def scan(data: bytes, source: str, *, last: bool, bound: Bound | None = None) ->
         _refuse(source, offset, sequence, f"record {sequence} is cut or changed")
     if head is not None and (head.records, head.first_sequence) != (len(places), header.first_sequence):
         _refuse(source, offset, sequence, f"the seal counts {head.records} records, there are {len(places)}")
-    torn = 0 if head is not None else total - offset
+    torn = 0 if head is not None else len(data[offset:].rstrip(b"\0"))
     return Segment(header, data, tuple(places), chain, offset, head, torn)
 
 

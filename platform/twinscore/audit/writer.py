@@ -4,6 +4,9 @@ A file whose sync failed is never synced again, because the system may have drop
 it is left as it is, and a new segment begins, whose header says which records of the old one count. When the disk is
 full, a file that was held in reserve is given back, so that requests which are being answered can still be recorded;
 meanwhile `ready` is false, and `recover` takes the space back when there is some.
+
+Zeros are written ahead of the records, and records over them: a sync of a file that does not grow leaves the file
+system's journal alone, and takes half the time or less.
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ class SegmentWriter:
         segment_bytes: a segment is sealed when it has as many.
         segment_age_s: or when it is this old, so that compaction comes to see it.
         reserve_bytes: space that is held for the last answers on a full disk.
+        ahead_bytes: zeros that are written behind the records when they come to the end of the file.
         lock_wait_s: how long to wait for the stream, which compaction holds while it seals what a killed writer left.
         clock: tells when a segment was begun.
         disk: the calls of the operating system.
@@ -64,6 +68,7 @@ class SegmentWriter:
         segment_bytes: int = 64 * _MIB,
         segment_age_s: float = 600.0,
         reserve_bytes: int = 64 * _MIB,
+        ahead_bytes: int = _MIB,
         lock_wait_s: float = 5.0,
         clock: Clock | None = None,
         disk: Disk | None = None,
@@ -74,13 +79,14 @@ class SegmentWriter:
         self._segment_bytes = segment_bytes
         self._segment_age_s = segment_age_s
         self._reserve_bytes = reserve_bytes
+        self._ahead = bytes(ahead_bytes)
         self._clock: Clock = clock or SystemClock()
         self._disk = disk or Disk()
         self._mutex = threading.RLock()
         self._handle: int | None = None
         self._header = Header(stream, 0, 1, b"", 0)
         self._chain = b""
-        self._size = 0
+        self._size = self._room = 0
         self._begun_s = 0.0
         self._closed = self._resumed = self._reserved = self._ready = False
         self._reason = ""
@@ -175,7 +181,9 @@ class SegmentWriter:
         assert self._handle is not None
         data, chain = frame_batch(payloads, self._sequence, self._chain)
         try:
-            write_all(self._disk, self._handle, data)
+            write_all(self._disk, self._handle, data, self._size)
+            if self._size + len(data) > self._room:
+                self._make_room(self._size + len(data))
             self._disk.fdatasync(self._handle)
         except OSError as error:
             self._not_ready(error)
@@ -183,6 +191,20 @@ class SegmentWriter:
             raise
         self._chain = chain
         self._size += len(data)
+
+    def _make_room(self, end: int) -> None:
+        """Write zeros behind the records, to be synced with them; a disk without space for them has less ahead."""
+        assert self._handle is not None
+        self._room = end
+        if end + len(self._ahead) > self._segment_bytes:
+            return
+        try:
+            write_all(self._disk, self._handle, self._ahead, end)
+            self._room = end + len(self._ahead)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            self._disk.truncate(self._handle, end)
 
     def _begin(self) -> None:
         """Have a segment open whose header is on the disk."""
@@ -208,7 +230,8 @@ class SegmentWriter:
             self._disk.close(handle)
             self._discard(path)
             raise
-        self._handle, self._size, self._begun_s = handle, len(data), self._clock.monotonic_s()
+        self._handle, self._begun_s = handle, self._clock.monotonic_s()
+        self._size = self._room = len(data)
 
     def _due(self) -> bool:
         """Tell whether the open segment is large or old enough; one without records never is."""
@@ -233,7 +256,9 @@ class SegmentWriter:
                 self._now_us(),
             )
             try:
-                write_all(self._disk, self._handle, seal_frame(signed(head, self._key), self._chain))
+                seal = seal_frame(signed(head, self._key), self._chain)
+                write_all(self._disk, self._handle, seal, self._size)
+                self._disk.truncate(self._handle, self._size + len(seal))
                 self._disk.fdatasync(self._handle)
             except OSError as error:
                 self._not_ready(error)

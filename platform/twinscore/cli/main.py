@@ -40,6 +40,8 @@ _COMMANDS = (
     ("Promotion", "approve", "promotion", "approve_command"),
     ("Promotion", "rollout", "promotion", "rollout_app"),
     ("Promotion", "control", "promotion", "control_app"),
+    ("Going live", "hold", "holds", "hold_app"),
+    ("Going live", "ledger", "ledger", "ledger_app"),
     ("Access", "keys", "keys", "keys_app"),
     ("After a run", "cache", "cache", "cache_app"),
     ("After a run", "quarantine", "quarantine", "quarantine_app"),

@@ -1,4 +1,4 @@
-"""How promotion stands, as JSON values: stage, weight, evidence against each gate, what is next and when, why it waits."""
+"""How promotion stands, as JSON values: stage, share, evidence against each gate, what is next, why it waits."""
 
 from __future__ import annotations
 

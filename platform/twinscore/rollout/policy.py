@@ -136,6 +136,11 @@ def _check_gates(policy: Policy) -> None:
                 _refuse(f"stages[{place}].gates", "name its own gates in its stages", name, near(name, names))
         if stage.kind != "approve" and not policy.gates_of(stage):
             _refuse(f"stages[{place}].gates", "have a gate that decides in each stage", stage.gates)
+        paired = [gate.name for gate in policy.deciding if gate.measure.kind == "paired" and not gate.when_given]
+        for name in paired:
+            if stage.kind in ("canary", "bake") and name in policy.gates_of(stage):
+                expected = f"judge pairs of answers in a shadow: set when_given, or name the gates of its {stage.kind}"
+                _refuse(f"stages[{place}]", expected, name)
 
 
 def _check_order(policy: Policy) -> None:

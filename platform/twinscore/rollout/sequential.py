@@ -13,8 +13,8 @@ import math
 
 __all__ = ["log_above", "log_below", "log_deficit", "log_excess", "mean_interval", "rate_interval", "rate_radius"]
 
-_STEPS = 50
-"""Halvings of an interval; 2^-50 of a rate is nothing."""
+_STEPS = 32
+"""Halvings of an interval; a rate is found to 2^-32."""
 
 
 def log_above(hits: float, n: float, limit: float) -> float:
