@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Converged", "Traffic", "routing_wanted"]
 
+Role = Literal["canary", "ab", "shadow"]
 _START_S = 60.0
 """For the application of a version to be up; then the version counts as one that cannot start."""
 _APPLY_S = 20.0
@@ -50,7 +51,7 @@ class _App(NamedTuple):
     name: str
     version: str
     digest: str
-    role: Literal["canary", "ab", "shadow"]
+    role: Role
     share: int
 
 
@@ -211,17 +212,16 @@ def routing_wanted(current: Routing, wanted: WantedRouting, up: list[_App], *, t
 
 def _apps(model: str, wanted: WantedRouting, digests: Mapping[str, str]) -> list[_App]:
     plan = wanted.plan
-    found: list[_App] = []
-    for role, arm in (("canary", plan.canary), ("ab", plan.ab)):
-        if arm is not None and arm.version in digests:
-            assert role in ("canary", "ab")
-            found.append(_App(app_name(model, role, arm.version), arm.version, digests[arm.version], role, arm.share))
-    found += [
-        _App(app_name(model, "shadow", one.version), one.version, digests[one.version], "shadow", one.sampling)
-        for one in plan.shadows
-        if one.version in digests
+    asked: list[tuple[Role, str, int]] = [("shadow", one.version, one.sampling) for one in plan.shadows]
+    if plan.canary is not None:
+        asked.append(("canary", plan.canary.version, plan.canary.share))
+    if plan.ab is not None:
+        asked.append(("ab", plan.ab.version, plan.ab.share))
+    return [
+        _App(app_name(model, role, version), version, digests[version], role, share)
+        for role, version, share in asked
+        if version in digests
     ]
-    return found
 
 
 def _said(routing: Routing) -> Routing:

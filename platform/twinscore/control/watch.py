@@ -70,7 +70,7 @@ class Watch:
         was = rollout.was or routing.live.version
         verdicts = judge(
             policy.gates, shown, rollout.version, was, since=self._since, alpha=policy.alpha,
-            stages=max(1, sum(stage.kind != "approve" for stage in policy.stages)),
+            stages=max(1, len(policy.stages)),
             before=self._before if rollout.takes_all else None,
         )  # fmt: skip
         return verdicts, _asked(shown, rollout)

@@ -1,0 +1,133 @@
+"""An alias moved in the real registry under load: live through its stages, or back with the reason; kills included."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy.stats import binom
+
+from twinscore.rollout.ledger import Entry, verify_chain
+from twinscore.wiring import open_rollout_store
+
+from .browser import RegistryPages, chromium
+from .standing import MODEL, Standing, standing
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+    """A stack of this module's own, with version 1 live."""
+    with standing(tmp_path_factory.mktemp("promotion")) as found:
+        yield found
+
+
+def entries(stand: Standing, version: str) -> list[Entry]:
+    """Return what the ledger says of a version, and check the whole chain."""
+    with open_rollout_store(stand.settings) as store:
+        found = store.ledger.entries(MODEL)
+    assert verify_chain(found) is None
+    return [one for one in found if version in (one.from_version, one.to_version)]
+
+
+def settled(status: dict[str, Any], version: str) -> bool:
+    """Tell whether a version is live for good and nothing is on its way."""
+    return status["serving"] == version and status["rollout"] is None and status["settling"] is None
+
+
+def test_a_person_moves_the_alias(stand: Standing) -> None:
+    """Version 2 goes live through shadow and canary; version 3 comes back by itself, with the reason in the pages."""
+    with chromium() as browser, stand.load() as heard:
+        pages = RegistryPages(browser, f"http://127.0.0.1:{stand.settings.mlflow_port}")
+
+        pages.move_alias(MODEL, "champion", to="2")
+        stand.until(lambda status: settled(status, "2"), "version 2 live")
+        canary, asked = heard.share("canary")
+        stand.until(lambda _: stand.aliases().get("serving") == "2", "the alias serving on version 2")
+        shown = pages.aliases(MODEL, "2")
+
+        pages.move_alias(MODEL, "champion", to="3")
+        stand.until(lambda status: "3" in status["refused"], "version 3 refused")
+        stand.until(lambda _: stand.aliases() == {"champion": "2", "serving": "2"}, "the alias back on version 2")
+        reason = pages.tags(MODEL, "3")["twinscore.rollout"]
+        came_back = pages.aliases(MODEL, "2")
+
+    low, high = binom.interval(0.999, asked, 0.2)
+    print(f"\n{heard.statuses}; the canary had {canary} of {asked} entities")
+    assert {200} == set(heard.statuses)
+    assert low <= canary <= high
+    assert {"champion", "serving"} == set(shown)
+    assert {"champion", "serving"} == set(came_back)
+    assert "rolled back" in reason
+    assert "3" not in {version for _, _, version, arm in heard.answers if arm == "live"}
+    assert ["started", "rolled_back"] == [one.kind for one in entries(stand, "3")]
+    assert ["started", "live", "started", "rolled_back"] == [one.kind for one in entries(stand, "2")]
+
+
+def test_a_control_that_is_killed_goes_on_where_it_was(stand: Standing) -> None:
+    """Killed in the middle of a rollout, it takes the next steps and repeats none."""
+    live, before = stand.status()["serving"], len(entries(stand, "3"))
+    with stand.load() as heard:
+        stand.order(name="promote", actor="anna", version="3", reason="once more")
+        stand.until(lambda status: (status["rollout"] or {}).get("status") == "running", "the shadow of version 3")
+        os.kill(control_process(stand), signal.SIGKILL)
+        stand.until(lambda status: "3" in status["refused"] and status["rollout"] is None, "version 3 refused")
+        stand.until(lambda _: stand.aliases().get("champion") == live, "the alias back")
+
+    print(f"\n{heard.statuses}")
+    assert {200} == set(heard.statuses)
+    assert ["started", "rolled_back"] == [one.kind for one in entries(stand, "3")][before:]
+    assert {live} == {version for _, _, version, arm in heard.answers if arm == "live"}
+
+
+def test_an_emergency_and_the_way_back_without_the_registry(stand: Standing) -> None:
+    """Immediate promotion skips the stages and is recorded as such; going back needs no registry."""
+    was = stand.status()["serving"]
+    other = "1" if was == "2" else "2"
+    with stand.load() as heard:
+        began = time.monotonic()
+        stand.order(name="promote", actor="anna", version=other, immediate=True, reason="the old one is wrong")
+        stand.until(lambda status: settled(status, other), "the other version live at once")
+        promoted = time.monotonic()
+        stop_registry(stand)
+        began_back = time.monotonic()
+        stand.order(name="rollback", actor="ben", reason="the new one is worse")
+        stand.until(lambda status: settled(status, was), "the version before live again")
+        back = time.monotonic()
+        waits = stand.status()["waits"]
+
+    last = heard.answers[-1]
+    print(f"\nimmediate {promoted - began:.2f} s, back {back - began_back:.2f} s; {heard.statuses}")
+    assert {200} == set(heard.statuses)
+    assert (was, "live") == last[2:]
+    assert "the registry does not answer" in waits
+    started = [one for one in entries(stand, other) if one.to_version == other and one.kind == "started"][-1]
+    assert ("immediate", "anna") == (started.evidence["kind"], started.requested_by)
+
+
+def control_process(stand: Standing) -> int:
+    """Return the process of the control's replica."""
+    from twinscore.stack.processes import members
+    from twinscore.stack.state import read_state, stack_id
+
+    state = read_state(stand.settings)
+    assert state is not None
+    found = members(stack_id(stand.settings.home), state.leaders)
+    titles = {one.pid: Path(f"/proc/{one.pid}/cmdline").read_text(encoding="utf-8") for one in found}
+    (pid,) = [pid for pid, title in titles.items() if "ServeReplica:twinscore-control" in title]
+    return pid
+
+
+def stop_registry(stand: Standing) -> None:
+    """Kill the MLflow server."""
+    from twinscore.stack.state import read_state
+
+    state = read_state(stand.settings)
+    assert state is not None
+    os.killpg(os.getpgid(state.mlflow.pid), signal.SIGKILL)
