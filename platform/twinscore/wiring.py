@@ -9,16 +9,20 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from twinscore.adapters.bundle_folder import BundleFolder
+from twinscore.adapters.mlflow_aliases import MlflowAliases
 from twinscore.adapters.mlflow_models import MlflowModels
 from twinscore.adapters.prediction_sinks import open_sink
 from twinscore.adapters.roster_folder import RosterFolder
 from twinscore.errors import BundleInvalid
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twinscore.bundle.files import Bundle
+    from twinscore.ports.alias_store import AliasStore
     from twinscore.ports.bundle_store import BundleStore
     from twinscore.ports.listener_roster import ListenerRoster
     from twinscore.ports.model_store import ModelStore, ModelVersion
@@ -27,7 +31,10 @@ if TYPE_CHECKING:
     from twinscore.settings import Settings
 
 __all__ = [
+    "Step",
+    "alias_store",
     "bundle_store",
+    "import_registry_client",
     "listener_roster",
     "load_version",
     "model_store",
@@ -36,18 +43,38 @@ __all__ = [
     "serve_ingress",
 ]
 
+Step = Literal["registry", "fetch", "bundle"]
+"""What loading a version asks for, in this order: its name, its files, and whether they are a bundle."""
+
 
 def model_store(settings: Settings) -> ModelStore:
     """Return the model registry; the embedded one is created on first use."""
-    uri = settings.mlflow_uri or _stack_registry(settings)
-    if uri is not None:
-        return MlflowModels(uri)
-    from twinscore.adapters.mlflow_client import prepare_embedded
+    uri, artifact_root = _registry(settings)
+    return MlflowModels(uri, artifact_root=artifact_root)
 
-    home = settings.model_copy(update={"home": settings.home.resolve()})
-    artifact_root = home.registry_folder / "artifacts"
-    prepare_embedded(home.embedded_registry_uri, artifact_root)
-    return MlflowModels(home.embedded_registry_uri, artifact_root=artifact_root)
+
+def alias_store(settings: Settings) -> AliasStore:
+    """Return the aliases and version tags of the model registry; the embedded one is created on first use."""
+    return MlflowAliases(_registry(settings)[0])
+
+
+def import_registry_client(settings: Settings) -> None:
+    """Import what the registry's client takes seconds to import, so that a first question does not; asks nothing."""
+    from twinscore.adapters.mlflow_client import connect
+
+    connect(_registry(settings)[0])
+
+
+def subscribe_to_aliases(settings: Settings, name: str, url: str, secret: str) -> None:
+    """Have the registry's server call `url` when an alias moves, signed with `secret`.
+
+    Raises:
+        SettingsInvalid: the server does not call such an address.
+        StoreUnavailable: the registry does not answer.
+    """
+    from twinscore.adapters.mlflow_webhooks import subscribe
+
+    subscribe(_registry(settings)[0], name, url, secret)
 
 
 def bundle_store(settings: Settings) -> BundleStore:
@@ -61,11 +88,23 @@ def listener_roster(settings: Settings) -> ListenerRoster:
 
 
 def load_version(
-    settings: Settings, ref: str, *, models: ModelStore | None = None, bundles: BundleStore | None = None
+    settings: Settings,
+    ref: str,
+    *,
+    models: ModelStore | None = None,
+    bundles: BundleStore | None = None,
+    begin: Callable[[Step], object] = lambda _: None,
 ) -> tuple[ModelVersion, Bundle]:
     """Return the version that `ref` names now, and its verified bundle.
 
     The registry's artifacts are read once per bundle: afterwards the bundle store has it, only the name is looked up.
+
+    Args:
+        settings: where both stores are.
+        ref: a version's number or alias.
+        models: another registry.
+        bundles: another bundle store.
+        begin: told what is done next, so that whoever waits knows what for.
 
     Raises:
         ModelNotFound: no such model, version or alias.
@@ -75,13 +114,17 @@ def load_version(
     """
     from twinscore.bundle.files import read_bundle
 
+    begin("registry")
     models = models or model_store(settings)
     bundles = bundles or bundle_store(settings)
     version = models.resolve(ref)
     digest = version.bundle_digest
     if digest is None or not bundles.has(digest):
         with tempfile.TemporaryDirectory(prefix="twinscore-fetch-") as scratch:
-            published = bundles.publish(models.fetch(version, Path(scratch)))
+            begin("fetch")
+            fetched = models.fetch(version, Path(scratch))
+            begin("bundle")
+            published = bundles.publish(fetched)
         if digest is not None and published != digest:
             message = (
                 f"The artifacts of {version.ref} have digest {published[:12]}..., its tag says {digest[:12]}...: "
@@ -89,6 +132,7 @@ def load_version(
             )
             raise BundleInvalid(message, ref=version.ref, expected=digest, found=published)
         digest = published
+    begin("bundle")
     bundle = read_bundle(bundles.path(digest))
     if bundle.digest != digest:
         message = (
@@ -142,6 +186,19 @@ def serve_ingress(settings: Settings) -> tuple[str, int]:
         return settings.host, settings.serve_port
     host, _, port = address.rpartition(":")
     return host, int(port)
+
+
+def _registry(settings: Settings) -> tuple[str, Path | None]:
+    """Return the registry's address, and where its files lie when no server decides that."""
+    uri = settings.mlflow_uri or _stack_registry(settings)
+    if uri is not None:
+        return uri, None
+    from twinscore.adapters.mlflow_client import prepare_embedded
+
+    home = settings.model_copy(update={"home": settings.home.resolve()})
+    artifact_root = home.registry_folder / "artifacts"
+    prepare_embedded(home.embedded_registry_uri, artifact_root)
+    return home.embedded_registry_uri, artifact_root
 
 
 def _of_stack(settings: Settings, part: str, name: str) -> str | None:

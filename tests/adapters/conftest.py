@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import os
 import pwd
@@ -21,6 +22,7 @@ from twinscore.settings import Settings, load_settings
 from twinscore.testing.models import make_bundle
 from twinscore.wiring import open_rollout_store
 
+from .mlflow_server import mlflow_server
 from .places import IcebergPlace, Place, PostgresPlace, SqlitePlace
 
 if TYPE_CHECKING:
@@ -46,6 +48,18 @@ def registry_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def models(registry_folder: Path) -> MlflowModels:
     """The embedded registry as a model store."""
     return MlflowModels(f"sqlite:///{registry_folder / 'mlflow.db'}", artifact_root=registry_folder / "artifacts")
+
+
+@pytest.fixture(scope="session")
+def server(registry_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a server on the registry that other tests open directly; it may call back on this machine."""
+    calls = {
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": base64.urlsafe_b64encode(b"k" * 32).decode(),
+    }
+    with mlflow_server(registry_folder, tmp_path_factory.mktemp("server") / "server.log", calls) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
