@@ -53,6 +53,13 @@ class Disk:
         """Write at the end; return how many bytes were taken, which may be fewer."""
         return os.write(handle, data)
 
+    def free(self, folder: Path) -> int:
+        """Return how many bytes the file system of a folder, or of the nearest one that is there, has to spare."""
+        while not folder.exists() and folder.parent != folder:
+            folder = folder.parent
+        found = os.statvfs(folder)
+        return found.f_bavail * found.f_frsize
+
     def fdatasync(self, handle: int) -> None:
         """Put the file's bytes on the disk itself."""
         os.fdatasync(handle)
