@@ -273,7 +273,8 @@ def test_shadows_that_misbehave_change_nothing_live(served: tuple[Settings, str]
         if name == "well":
             assert counts["compared"] > 0
             assert 0 == counts["failed"]
-            wait(lambda: counts["compared"] <= in_the_log() + left_out())
+            compared = counts["compared"]
+            wait(lambda compared=compared: compared <= in_the_log() + left_out())
             assert in_the_log() == sum(1 for record in audited(settings) if record.role == "shadow")
 
 
