@@ -119,7 +119,8 @@ class Clusters:
 
     def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sum of (n_rows,) values in each group that has rows."""
-        return np.bincount(self.group, weights=values, minlength=_GROUPS)[self.groups()]
+        found: NDArray[np.float64] = np.bincount(self.group, weights=values, minlength=_GROUPS).astype(np.float64)
+        return found[self.groups()]
 
     def _means_without(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         sums, counts = self.sums(values), self.sums(np.ones(len(values)))
