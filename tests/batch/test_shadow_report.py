@@ -72,6 +72,8 @@ def logged(settings: Settings, bundle: Bundle, candidate: Bundle) -> Path:
 def test_a_shadow_is_reported(settings: Settings, logged: Path, bundle: Bundle, candidate: Bundle) -> None:
     """Every pair of the log, before and after compaction; what has no pair is said; JSON, page and pairs are there."""
     output = settings.home / "report"
+    output.mkdir()
+    (output / "notes.txt").write_text("mine")
     first = shadow_report(settings, "loans", "2", output, window=ALL, segments=["plan"])
     compact_model(logged, load_secret(audit_key(settings.home)), contracts_in(bundle_store(settings).path))
     again = shadow_report(settings, "loans", "2", output, window=ALL, segments=["plan"])
@@ -88,6 +90,7 @@ def test_a_shadow_is_reported(settings: Settings, logged: Path, bundle: Bundle, 
     assert told["latency"]["live"]["p50"]["value"] == pytest.approx(0.403, abs=0.002)
     assert told["cost"]["ratio"]["value"] == pytest.approx(0.25)
     assert "By plan" in (output / "comparison.html").read_text()
+    assert "mine" == (output / "notes.txt").read_text()
 
 
 def test_a_window_and_what_is_wrong_with_it(settings: Settings, logged: Path) -> None:

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +66,7 @@ def shadow_report(
 
     Args:
         version: the candidate's number, or `@ALIAS`.
-        output: folder of the report; an older one is replaced.
+        output: folder of the report; an older report in it is replaced, other files stay.
         window: of the answers' arrival.
         replay: score the window with the candidate now, on Ray Data, instead of reading what its shadow recorded.
         against: number of the live version; None takes the one that answered most rows.
@@ -87,8 +86,8 @@ def shadow_report(
             message = f"The contract of {found.ref} has no column {name!r} to divide by. {near(name, names)}"
             raise SettingsInvalid(message, column=name)
     columns = tuple(dict.fromkeys([*segments, *candidate.card.groups]))
-    shutil.rmtree(output, ignore_errors=True)
-    (output / "pairs").mkdir(parents=True)
+    (output / "pairs").mkdir(parents=True, exist_ok=True)
+    _clear(output / "pairs")
     if replay:
         pairs, left_out = _replayed(settings, log, candidate, output / "pairs", window, columns)
     else:
@@ -102,8 +101,7 @@ def shadow_report(
     if others:
         left_out["answered by another version than the one compared with"] = others
     pairs = pairs.filter(pc.field("live_digest") == digest)
-    for path in (output / "pairs").iterdir():
-        path.unlink()
+    _clear(output / "pairs")
     pq.write_table(pairs, output / "pairs" / "pairs.parquet", compression="zstd")
     absent = [name for name in columns if f"feature_{name}" not in pairs.column_names]
     left_out |= {f"segment {name}": "the log does not have the column" for name in absent}
@@ -182,7 +180,7 @@ def _replayed(
         "damaged segments": len(done["damaged"]),
         **done["unable"],
     }
-    tables = [pq.read_table(path) for path in sorted(output.glob("*.parquet"))]
+    tables = [pq.read_table(path) for path in sorted(output.glob("pairs-*.parquet"))]
     if not tables:
         return pa.table({"live_digest": pa.array([], pa.string())}), left_out
     return pa.concat_tables(tables, promote_options="default"), left_out
@@ -205,6 +203,12 @@ def _bundle(settings: Settings, digest: str) -> Bundle | None:
 
     store = bundle_store(settings)
     return read_bundle(store.path(digest)) if store.has(digest) else None
+
+
+def _clear(folder: Path) -> None:
+    """Remove the pairs of an earlier report, or those of pieces."""
+    for path in folder.glob("pairs*.parquet"):
+        path.unlink()
 
 
 def _side(version: str, digest: str, bundle: Bundle | None) -> Side:
