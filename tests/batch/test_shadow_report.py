@@ -26,7 +26,7 @@ from twinscore.bundle.files import Bundle
 from twinscore.cli.main import app
 from twinscore.errors import InputEmpty, SettingsInvalid
 from twinscore.scoring.table import score
-from twinscore.settings import Settings
+from twinscore.settings import Settings, load_settings
 from twinscore.testing.models import make_bundle, make_rows
 from twinscore.wiring import bundle_store, model_store
 
@@ -41,7 +41,13 @@ def candidate(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return make_bundle(tmp_path_factory.mktemp("bundles") / "candidate", trees=4)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of a home that the module shares: a registry takes seconds to be made."""
+    return load_settings(home=tmp_path_factory.mktemp("home"), num_cpus=2)
+
+
+@pytest.fixture(scope="module")
 def logged(settings: Settings, bundle: Bundle, candidate: Bundle) -> Path:
     """Both versions registered, and a log of answers of version 1 with what version 2 made of most of them."""
     store = model_store(settings)
@@ -113,8 +119,7 @@ def test_a_window_and_what_is_wrong_with_it(settings: Settings, logged: Path) ->
 
 def test_a_piece_that_cannot_be_replayed_says_why(settings: Settings, logged: Path, tmp_path: Path) -> None:
     """A candidate whose bundle is gone is an answer of the worker's, not a stack trace of Ray's."""
-    store = str(bundle_store(settings).path("0" * 64).parent)
-    job = ReplayJob(str(logged), store, "0" * 64, str(tmp_path), ALL, ())
+    job = ReplayJob(str(logged), str(settings.lake / "bundles"), "0" * 64, str(tmp_path), ALL, ())
     piece = pieces_of(logged)[0]
     answer = ReplayPiece(job)(pa.table({"stream": [piece.stream], "segment": [piece.segment]}))
 
@@ -128,6 +133,7 @@ def test_a_replay_agrees_with_the_shadow(
 ) -> None:
     """The candidate on Ray Data gives the bits that the shadow gave; the command and the job write the same figures."""
     del logged
+    monkeypatch.setenv("TWINSCORE_HOME", str(settings.home))
     shadow = shadow_report(settings, "loans", "2", settings.home / "shadow", window=ALL)
     words = ["shadow", "report", "--model", "loans", "--version", "2", "--replay", "--json"]
     ran = CliRunner().invoke(app, [*words, "--output", str(settings.home / "replay")], catch_exceptions=False)
