@@ -43,7 +43,7 @@ def kendall(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     pairs = n_rows * (n_rows - 1) // 2
     tied_a, tied_b = _tied(a), _tied(b)
     tied_both = _tied(_dense(a.astype(np.int64) * (n_rows + 1) + b))
-    root = math.sqrt(pairs - tied_a) * math.sqrt(pairs - tied_b)
+    root = math.sqrt((pairs - tied_a) * (pairs - tied_b))
     if root == 0.0:
         return math.nan
     return (pairs - tied_a - tied_b + tied_both - 2 * _inversions(b)) / root
@@ -78,7 +78,7 @@ def _stretched(value: float) -> float:
 
 def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     a, b = one - one.mean(), other - other.mean()
-    root = math.sqrt(float(a @ a)) * math.sqrt(float(b @ b))
+    root = math.sqrt(float(a @ a) * float(b @ b))
     return min(1.0, max(-1.0, float(a @ b) / root)) if root > 0.0 else math.nan
 
 
