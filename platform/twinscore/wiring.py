@@ -41,6 +41,7 @@ __all__ = [
     "open_rollout_store",
     "prediction_sink",
     "serve_ingress",
+    "subscribe_to_aliases",
 ]
 
 Step = Literal["registry", "fetch", "bundle"]

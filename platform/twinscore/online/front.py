@@ -164,10 +164,18 @@ class Front:
             _log.warning("roster_not_written", model=self._gateway.model, error=error.message)
 
 
-def open_stream(settings: Settings, model: str, policy: AuditPolicy) -> SegmentWriter:
+def open_stream(
+    settings: Settings, model: str, policy: AuditPolicy, *, label: str = "", reserve_bytes: int | None = None,
+    lock_wait_s: float = 5.0,
+) -> SegmentWriter:  # fmt: skip
     """Return a writer of the first stream of this machine that nobody holds.
 
     Streams are taken up again by later replicas, so a killed one leaves nothing that is not sealed soon.
+
+    Args:
+        label: part of the streams' names; streams of another label are other streams.
+        reserve_bytes: instead of the policy's.
+        lock_wait_s: how long to wait for each stream that is held.
 
     Raises:
         AuditUnavailable: none can be opened.
@@ -179,10 +187,11 @@ def open_stream(settings: Settings, model: str, policy: AuditPolicy) -> SegmentW
         try:
             return SegmentWriter(
                 folder,
-                stream=f"{machine}-{number}",
+                stream=f"{machine}{label}-{number}",
                 key=key,
-                reserve_bytes=policy.reserve_mb * 1024 * 1024,
+                reserve_bytes=policy.reserve_mb * 1024 * 1024 if reserve_bytes is None else reserve_bytes,
                 segment_age_s=policy.segment_age_s,
+                lock_wait_s=lock_wait_s,
             )
         except AuditUnavailable as error:
             if not isinstance(error.__cause__, BlockingIOError):
