@@ -1,0 +1,181 @@
+"""Three times as many requests as a served model can answer, through the edge; writes benchmarks/results/overload.json.
+
+    python benchmarks/overload.py [--seconds 60] [--factor 3] [--rows 1 20] [--place FOLDER] [--out FILE]
+
+A whole stack with one replica and everything on. Capacity is what 64 connections get that ask again at once. Unloaded
+is a tenth of it, open loop, before and after the overload; half of it is told beside. Overload is open loop, too: the
+client sends at the rate whatever comes back. Client and stack share the machine, so a request of one row loads client
+and edge as much as the replica; with more rows a request it is the replica alone that is short.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import platform
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from online_load import wrk
+from online_model import MODEL, make_reference, write_files
+from online_stack import VARIANTS, Stack, stack
+from online_ways import cpu_s, memory_mb
+from open_loop import open_loop
+
+from twinscore.edge.config import ADMIN_SOCKET
+from twinscore.edge.runtime_api import ask
+from twinscore.stack.state import read_state
+
+if TYPE_CHECKING:
+    from online_model import Reference
+
+    from twinscore.stack.processes import Process
+
+RESULTS = Path(__file__).parent / "results" / "overload.json"
+CONNECTIONS = 64
+"""Of the load that measures capacity."""
+UNLOADED = 0.1
+"""Share of the capacity."""
+LEAST_S = 8.0
+
+
+def bodies_of(reference: Reference, rows: int) -> list[bytes]:
+    """Return requests of some rows."""
+    if rows == 1:
+        return [json.dumps(row).encode() for row in reference.rows]
+    doubled = reference.rows * 2
+    return [json.dumps({"instances": doubled[at : at + rows]}).encode() for at in range(len(reference.rows))]
+
+
+def measure(running: Stack, reference: Reference, rows: int, given: argparse.Namespace) -> dict[str, Any]:
+    """Measure capacity, unloaded, overload and unloaded again with requests of some rows."""
+    url = running.serve(VARIANTS["twinscore"])
+    bodies = bodies_of(reference, rows)
+    listed = write_files(reference.folder / "bodies" / f"overload-{rows}", bodies)
+    brief = min(LEAST_S, given.seconds)
+    wrk(url, listed, CONNECTIONS, 3)
+    most = wrk(url, listed, CONNECTIONS, brief)
+    capacity = most["per_s"]
+    found: dict[str, Any] = {"rows": rows, "capacity_per_s": capacity, "at_capacity": most}
+    found["unloaded"] = [open_loop(url, bodies, UNLOADED * capacity, brief, CONNECTIONS)]
+    found["half"] = open_loop(url, bodies, capacity / 2, brief, CONNECTIONS)
+    before = sent_again(running)
+    with Watch(running) as watch:
+        found["overload"] = open_loop(url, bodies, given.factor * capacity, given.seconds, given.connections)
+    found["overload"] |= {**watch.found(), "sent_again": sent_again(running) - before}
+    found["unloaded"].append(open_loop(url, bodies, UNLOADED * capacity, brief, CONNECTIONS))
+    return {"rows": rows, **figures(found), **found}
+
+
+def figures(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what the promise is about."""
+    p99 = max(one["status"]["200"]["ms"]["p99"] for one in found["unloaded"])
+    over = found["overload"]["status"]
+    refused = over.get("503", {"count": 0, "ms": {"p99": None, "max": None}})
+    return {
+        "p99_ratio_to_unloaded": round(over["200"]["ms"]["p99"] / p99, 2),
+        "p99_ratio_to_half": round(over["200"]["ms"]["p99"] / found["half"]["status"]["200"]["ms"]["p99"], 2),
+        "accepted_share_of_capacity": round(over["200"]["per_s"] / found["capacity_per_s"], 2),
+        "refused_p99_ms": refused["ms"]["p99"],
+        "refused_without_retry_after": found["overload"]["without_retry_after"],
+        "otherwise": sum(told["count"] for status, told in over.items() if status not in {"200", "503"}),
+        "sent_again": found["overload"]["sent_again"],
+        "grown_mb": found["overload"]["grown_mb"],
+    }
+
+
+class Watch:
+    """Memory and processor time of the stack's parts while something is measured."""
+
+    def __init__(self, running: Stack) -> None:
+        self._parts = {"replica": running.replicas(), "edge": edge_of(running), "stack": running.processes()}
+        self._seen: list[dict[str, float]] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Watch:
+        self._cpu = {name: cpu_s(part) for name, part in self._parts.items()}
+        self._thread.start()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._cpu = {name: round(cpu_s(part) - self._cpu[name], 2) for name, part in self._parts.items()}
+
+    def found(self) -> dict[str, Any]:
+        """Return the processor time, and memory at first, at most and at last in MB."""
+        rows = {name: [seen[name] for seen in self._seen] for name in self._seen[0]}
+        return {
+            "cpu_s": self._cpu,
+            "rss_mb": {name: {"first": row[0], "most": max(row), "last": row[-1]} for name, row in rows.items()},
+            "grown_mb": {name: round(max(row) - row[0], 1) for name, row in rows.items()},
+        }
+
+    def _look(self) -> None:
+        while True:
+            self._seen.append({name: memory_mb(self._parts[name])["rss"] for name in ("replica", "edge")})
+            if self._over.wait(2):
+                return
+
+
+def edge_of(running: Stack) -> list[Process]:
+    """Return the processes of the edge's proxy."""
+    folder = edge_folder(running)
+    return [one for one in running.processes() if f"{folder}/haproxy.cfg".encode() in command(one)]
+
+
+def edge_folder(running: Stack) -> str:
+    """Return where the edge has its sockets."""
+    state = read_state(running.settings)
+    assert state is not None
+    return state.edge.folder
+
+
+def sent_again(running: Stack) -> int:
+    """Return how often the edge has sent a request again."""
+    said = ask(Path(edge_folder(running)) / ADMIN_SOCKET, "show stat -1 2 -1")
+    return sum(int(row["wretr"]) for row in csv.DictReader(io.StringIO(said)) if row["# pxname"] == f"model-{MODEL}")
+
+
+def command(process: Process) -> bytes:
+    """Return the command of a process, nothing when it has ended."""
+    try:
+        return Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def main() -> None:
+    """Read the options, measure, write the file and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of the overload")
+    parser.add_argument("--factor", type=float, default=3.0, help="of the capacity")
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 20], help="of a request; measured in turn")
+    parser.add_argument("--connections", type=int, default=1_000, help="of the overload")
+    parser.add_argument("--place", type=Path, help="folder for model and requests, kept and used again")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="tsb-") as scratch:
+        reference = make_reference((given.place or Path(scratch)).absolute() / "reference")
+        with stack(reference, connections=given.connections + CONNECTIONS) as running:
+            measured = {f"rows_{rows}": measure(running, reference, rows, given) for rows in given.rows}
+    document = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared with the load",
+        "model": "200 trees, depth 6, 20 numbers; JSON; one replica through the edge, everything on",
+        "stated": f"{given.factor:g} times the capacity for {given.seconds:g} s; unloaded is a tenth of the capacity",
+        **measured,
+    }
+    given.out.parent.mkdir(exist_ok=True)
+    given.out.write_text(json.dumps(document, indent=1) + "\n")
+    for name, one in measured.items():
+        print(name, json.dumps({key: value for key, value in one.items() if not isinstance(value, dict | list)}))
+
+
+if __name__ == "__main__":
+    main()
