@@ -30,7 +30,7 @@ from twinscore.wiring import listener_roster
 
 from .killing import Asking, Ledger, below
 
-__all__ = ["CLIENTS", "REPLACED_S", "Stand", "answers", "edge_of", "replace", "unanswered", "wait_for"]
+__all__ = ["CLIENTS", "REPLACED_S", "Stand", "answers", "edge_of", "own_ray", "replace", "unanswered", "wait_for"]
 
 CLIENTS = 3
 """Of each way in."""
@@ -86,6 +86,15 @@ class Stand:
             assert all(kept[request].status == 200 for request in told)
             one_row = {request: sent.scores for request, sent in told.items() if len(sent.scores or ()) == 1}
             assert one_row == {request: [(kept[request].outputs[0] or [])[0]] for request in one_row}
+
+
+def own_ray() -> int:
+    """Return the process that this process's Ray starts its workers from."""
+    import ray
+
+    node: Any = ray._private.worker._global_node
+    pid: int = node.all_processes["raylet"][0].process.pid
+    return pid
 
 
 @contextmanager

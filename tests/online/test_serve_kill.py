@@ -15,7 +15,7 @@ from twinscore.online.deploy import serve_model, stop_model
 from twinscore.online.spec import AuditPolicy, ServeSpec
 from twinscore.settings import Settings
 
-from .standing import CLIENTS, REPLACED_S, Stand, answers, edge_of, replace, unanswered, wait_for
+from .standing import CLIENTS, REPLACED_S, Stand, answers, edge_of, own_ray, replace, unanswered, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 MANY = 10
@@ -28,19 +28,10 @@ def stand(serve_settings: Settings, members: Any) -> Iterator[Stand]:
     spec = ServeSpec(model="members", replicas=2, audit=AuditPolicy(reserve_mb=1))
     serve_model(serve_settings, "members", spec=spec)
     with edge_of(serve_settings) as port:
-        made = Stand(serve_settings, members.rows, port, raylet())
+        made = Stand(serve_settings, members.rows, port, own_ray())
         wait_for(lambda: len(made.replicas()) == 2 and answers(port, members.rows[0]), REPLACED_S)
         yield made
     stop_model("members")
-
-
-def raylet() -> int:
-    """Return the process that this process's Ray starts its workers from."""
-    import ray
-
-    node: Any = ray._private.worker._global_node
-    pid: int = node.all_processes["raylet"][0].process.pid
-    return pid
 
 
 def test_a_replica_dies(stand: Stand) -> None:

@@ -153,6 +153,12 @@ def _backend(model: str, slots: Sequence[Slot], ingress: Sequence[str]) -> str:
     lines = [
         f"backend {BACKEND_PREFIX}{model}",
         "    balance leastconn",
+        # In the order of arrival while few wait. When twice as many wait as are inside, more comes than can be answered
+        # in time, and the order turns round: who came last is answered soon, who waits too long is refused. The offset
+        # is in milliseconds, at most 524,287 of them, and added to the time of arrival.
+        "    http-request set-var(txn.most) be_conn,mul(2)",
+        "    acl crowded queue,mul(3),sub(txn.most) -m int gt 0",
+        "    http-request set-priority-offset date(0,ms),mod(262143),mul(-2) if crowded",
         # Sending again is safe: scoring is pure, and the audit log keeps one record per request id. A listener's own
         # 503 says that it is full, draining or cannot write its audit log, so another one is asked.
         "    retry-on conn-failure empty-response 503",
