@@ -7,6 +7,7 @@ of this client, shows in each request that it delayed.
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,11 @@ def open_loop(url: str, bodies: Sequence[bytes], rate: float, seconds: float, co
     Returns:
         requests sent, by status how many and how long they took in milliseconds, and how late this client was itself.
     """
-    return uvloop.run(_send(url, bodies, rate, seconds, connections))
+    gc.disable()  # a collection would stop the client for as long as some answers take
+    try:
+        return uvloop.run(_send(url, bodies, rate, seconds, connections))
+    finally:
+        gc.enable()
 
 
 async def _send(url: str, bodies: Sequence[bytes], rate: float, seconds: float, connections: int) -> dict[str, Any]:
@@ -164,8 +169,6 @@ class _Client(asyncio.Protocol):
         status = int(said[9:12])
         if status == 503 and b"\r\nretry-after: " not in lower:
             self._pace.unsaid += 1
-            if self._pace.unsaid < 3:
-                print(said[:600], flush=True)
         self._pace.told(self, status)
         if not stated:
             self.transport.abort()  # such an answer lasts until the connection ends

@@ -24,7 +24,7 @@ from .killing import Nursery, below
 from .standing import answers, edge_of, wait_for
 
 CONNECTIONS = 60
-ROWS = 20
+ROWS = 100
 """Of a request: enough for the replica to be what is short, and not the client."""
 
 
