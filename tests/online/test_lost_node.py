@@ -62,13 +62,14 @@ def nodes() -> Iterator[Nodes]:
     cluster = untyped()
     made = Nodes(cluster)
     try:
-        cluster.add_node(num_cpus=0, include_dashboard=False, _temp_dir=folder, object_store_memory=10**8)
+        cluster.add_node(num_cpus=0, include_dashboard=False, temp_dir=folder, object_store_memory=10**8)
         made.workers += [cluster.add_node(num_cpus=1, object_store_memory=10**8) for _ in range(3)]
         ray.init(address=cluster.address, log_to_driver=False)
         yield made
     finally:
-        serve.shutdown()
-        ray.shutdown()
+        if ray.is_initialized():
+            serve.shutdown()
+            ray.shutdown()
         cluster.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
 
