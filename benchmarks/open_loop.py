@@ -66,7 +66,12 @@ async def _send(url: str, bodies: Sequence[bytes], rate: float, seconds: float, 
         "without_retry_after": pace.unsaid,
         "client": {"late_ms": _quantiles(pace.late), "cores": round(cpu / took_s, 2)},
         "status": {
-            str(status): {"count": len(took), "per_s": round(len(took) / took_s, 1), "ms": _quantiles(took)}
+            str(status): {
+                "count": len(took),
+                "per_s": round(len(took) / took_s, 1),
+                "ms": _quantiles([from_due for from_due, _ in took]),
+                "from_sent_ms": _quantiles([from_sent for _, from_sent in took]),
+            }
             for status, took in sorted(pace.took.items())
         },
     }
@@ -81,7 +86,8 @@ class _Pace:
     """Requests that are due, connections that are free, and the times of what was answered."""
 
     def __init__(self, requests: list[bytes]) -> None:
-        self.took: dict[int, list[float]] = {}
+        self.took: dict[int, list[tuple[float, float]]] = {}
+        """By status, seconds since a request was due and since it was sent."""
         self.late: list[float] = []
         self.open = 0
         self.unsaid = 0
@@ -111,7 +117,8 @@ class _Pace:
         """Note what came of the request of a connection."""
         if client.at:
             self.open -= 1
-            self.took.setdefault(status, []).append(time.perf_counter() - client.at)
+            now = time.perf_counter()
+            self.took.setdefault(status, []).append((now - client.at, now - client.sent))
             client.at = 0.0
 
     def lost(self, client: _Client) -> None:
@@ -127,8 +134,8 @@ class _Pace:
 
     def _send(self, client: _Client, at: float) -> None:
         self._turn = (self._turn + 1) % len(self._requests)
-        client.at = at
-        self.late.append(time.perf_counter() - at)
+        client.at, client.sent = at, time.perf_counter()
+        self.late.append(client.sent - at)
         client.transport.write(self._requests[self._turn])
 
 
@@ -136,7 +143,7 @@ class _Client(asyncio.Protocol):
     """One connection with one request at a time; another one is made when it ends."""
 
     def __init__(self, pace: _Pace, host: str | None, port: int | None) -> None:
-        self.at = 0.0
+        self.at = self.sent = 0.0
         self._pace = pace
         self._place = host, port
         self._said = b""

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from online_load import told
+from online_costs import told
 from online_model import flat, make_reference, read_bodies, write_bodies
 from online_stack import stack
 from open_loop import open_loop
