@@ -153,11 +153,11 @@ def _backend(model: str, slots: Sequence[Slot], ingress: Sequence[str]) -> str:
     lines = [
         f"backend {BACKEND_PREFIX}{model}",
         "    balance leastconn",
-        # In the order of arrival while few wait. When four times as many wait as are inside, more comes than can be
-        # answered in time, and the order turns round: who came last is answered soon, who waits too long is refused.
-        # The offset is in milliseconds, at most 524,287 of them, and added to the time of arrival.
-        "    http-request set-var(txn.four) be_conn,mul(4)",
-        "    acl crowded queue,mul(5),sub(txn.four) -m int gt 0",
+        # In the order of arrival while few wait. When twice as many wait as are inside, more comes than can be answered
+        # in time, and the order turns round: who came last is answered soon, who waits too long is refused. The offset
+        # is in milliseconds, at most 524,287 of them, and added to the time of arrival.
+        "    http-request set-var(txn.two) be_conn,mul(2)",
+        "    acl crowded queue,mul(3),sub(txn.two) -m int gt 0",
         "    http-request set-priority-offset date(0,ms),mod(262143),mul(-2) if crowded",
         # Twelve times as many cannot come in before their time is over; who comes now is told at once.
         "    http-request set-var(txn.twelve) be_conn,mul(12)",

@@ -25,7 +25,7 @@ _LEAST_WAITING = 16
 _LEAST_ROOM = 4
 _LEAST_ANSWERED = 50
 """Fewer answers in the window say nothing of how long one takes."""
-_ON_THE_WAY_NS = 1_500_000
+_ON_THE_WAY_NS = 2_000_000
 """What passes between the edge and a listener that is not at work, pauses of the machine among it."""
 _BUCKETS = 128
 """A quarter of a power of two each, in microseconds; the last ones reach beyond an hour."""
@@ -192,7 +192,7 @@ def room_for(answered: int, busy_ns: int, commit_ns: int, now: int) -> int:
         now: what it was until here; too few answers leave it.
 
     >>> room_for(45_000, 5 * 10**9, 300_000, 64), room_for(2_500, 5 * 10**9, 300_000, 64), room_for(3, 10**9, 0, 64)
-    (40, 4, 64)
+    (48, 5, 64)
     """
     if answered < _LEAST_ANSWERED or not busy_ns:
         return now
