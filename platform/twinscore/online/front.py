@@ -23,6 +23,7 @@ from twinscore.audit.places import STREAMS, model_folder
 from twinscore.audit.writer import SegmentWriter
 from twinscore.errors import AuditUnavailable, StoreError
 from twinscore.online.listener import HttpListener, ListenerLimits
+from twinscore.online.load import Load
 from twinscore.online.spec import AuditPolicy
 from twinscore.ports.listener_roster import RENEW_S, Listener
 
@@ -74,6 +75,7 @@ class Front:
         self._gateway = gateway
         self._roster = roster
         self._replica = replica
+        self._load = Load()
         self.unrecorded = 0
         """Answers that were given without a record, where the policy allows it."""
         gateway.access = Access.load(settings.home)
@@ -88,6 +90,7 @@ class Front:
             commit=None if self.writer is None else self.commit,
             served_by=replica,
             limits=limits,
+            load=self._load,
         )
         self._show(gateway.metrics)
         self._state: str = "ready"
@@ -103,8 +106,10 @@ class Front:
             AuditUnavailable: they are not durable, and the policy is to refuse.
         """
         assert self.writer is not None
+        began_ns = time.monotonic_ns()
         try:
             self.writer.commit(payloads)
+            self._load.committed(time.monotonic_ns() - began_ns)
         except AuditUnavailable:
             if self._audit.on_failure == "refuse":
                 raise
@@ -154,7 +159,7 @@ class Front:
             self._replica,
             self.listener.host,
             self.listener.port,
-            self.listener.limits.max_waiting,
+            self.listener.room,
             "draining" if self._state == "draining" else "ready",
             datetime.now(UTC),
         )
