@@ -137,8 +137,13 @@ class Stack:
 
 
 @contextmanager
-def stack(reference: Reference) -> Iterator[Stack]:
-    """Start a stack on free ports in a temporary home, register the model, and take everything away afterwards."""
+def stack(reference: Reference, *, connections: int = 256) -> Iterator[Stack]:
+    """Start a stack on free ports in a temporary home, register the model, and take everything away afterwards.
+
+    Args:
+        reference: the model.
+        connections: that the edge takes from one address. All load comes from one here, and 64 would be its bound.
+    """
     with tempfile.TemporaryDirectory(prefix="tsb-", ignore_cleanup_errors=True) as scratch:
         home = Path(scratch) / "home"
         home.mkdir()
@@ -146,8 +151,7 @@ def stack(reference: Reference) -> Iterator[Stack]:
         ports = dict(zip(names, free_ports(len(names)), strict=True))
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
         told = {"TWINSCORE_HOME": str(home), **{f"TWINSCORE_{name.upper()}": str(one) for name, one in ports.items()}}
-        # All load comes from one address here; 64 connections would be exactly its bound.
-        told["TWINSCORE_EDGE_CONNECTIONS_PER_ADDRESS"] = "256"
+        told["TWINSCORE_EDGE_CONNECTIONS_PER_ADDRESS"] = str(connections)
         for name in [name for name in kept if name.startswith("TWINSCORE_")]:
             del kept[name]
         made = Stack(load_settings(home=home, **ports), {**kept, **told, "COLUMNS": "200", "NO_COLOR": "1"})

@@ -50,7 +50,7 @@ class Told:
     """How one rollout ended."""
 
     outcome: str
-    """live, rolled_back, or waiting."""
+    """live, rolled_back, waiting, or not_begun: it was stopped, or waited, before its fault began."""
     stage: str
     gate: str
     seconds: float
@@ -71,19 +71,29 @@ def roll_out(seed: int, rate: float, fault: str = "", onset: str = "") -> Told:
         hits = bool(fault) and onset in ("", _name(stage))
         while True:
             if hits and not candidate.fault and (onset != "5%" or at_s - began_s >= 30.0):
-                candidate.fault, onset, since_s = fault, "", at_s
+                candidate.fault, since_s = fault, at_s if onset else since_s
+                onset = ""
             bad += _ask(stage, arms, traffic, at_s, LOOK_S)
             at_s, looks, memory = at_s + LOOK_S, looks + 1, max(memory, candidate.memory_mb)
             evidence = evidence_of(arms, traffic.edges, at_s)
             failed, passed = _judged(policy, stage, evidence, before, began_s)
             if failed:
                 bad += _ask(stage, arms, traffic, at_s, ROLLBACK_S)
+                outcome = "not_begun" if fault and not candidate.fault else "rolled_back"
                 told = (_name(stage), failed, at_s + ROLLBACK_S - since_s, bad, candidate.memory_mb, looks)
-                return Told("rolled_back", *told)
+                return Told(outcome, *told)
             if passed and candidate.calls >= stage.requests and at_s - began_s >= stage.at_least_s:
                 break
             if at_s > LONGEST_S:
-                return Told("waiting", _name(stage), "", at_s, bad, memory, looks)
+                return Told(
+                    "not_begun" if fault and not candidate.fault else "waiting",
+                    _name(stage),
+                    "",
+                    at_s,
+                    bad,
+                    memory,
+                    looks,
+                )
         before = evidence
     return Told("live", "", "", at_s, bad, memory, looks)
 
@@ -151,7 +161,8 @@ def bad_figures(told: list[Told], fault: str) -> dict[str, Any]:
     found = {
         "rollouts": len(told),
         "caught": len(caught),
-        "caught_share": len(caught) / len(told),
+        "not_begun": sum(one.outcome == "not_begun" for one in told),
+        "caught_share": len(caught) / max(1, sum(one.outcome != "not_begun" for one in told)),
         "seconds_to_weight_0": {"median": statistics.median(seconds), "worst": max(seconds)},
         "bad_answers": {"median": statistics.median(bad), "worst": max(bad)},
         "by_gate": dict(Counter(one.gate for one in caught).most_common()),

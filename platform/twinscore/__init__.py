@@ -11,7 +11,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from twinscore.api import adopt, down, freshness, labels, parity, retry, score, serve, status, train, up
+    from twinscore.api import (
+        adopt,
+        down,
+        freshness,
+        labels,
+        parity,
+        retry,
+        score,
+        serve,
+        shadow_report,
+        status,
+        train,
+        up,
+    )
     from twinscore.errors import TwinscoreError
     from twinscore.settings import Settings, load_settings
 
@@ -31,6 +44,7 @@ __all__ = [
     "retry",
     "score",
     "serve",
+    "shadow_report",
     "status",
     "train",
     "up",

@@ -7,7 +7,8 @@ report = twinscore.score("adult@champion", "adult_test.parquet", "scores/")
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from twinscore.batch.labels import Coverage
     from twinscore.batch.progress import ProgressCallback
     from twinscore.batch.report import RunReport
+    from twinscore.batch.shadow_report import ShadowReport
     from twinscore.online.check import ParityCheck
     from twinscore.ports.model_store import ModelVersion
     from twinscore.settings import Settings
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from twinscore.training.train import TrainedVersion
 
 __all__ = [
-    "adopt", "down", "freshness", "labels", "parity", "retry", "score", "serve", "status", "train", "up",
+    "adopt", "down", "freshness", "labels", "parity", "retry", "score", "serve", "shadow_report", "status", "train",
+    "up",
 ]  # fmt: skip
 
 
@@ -273,6 +276,40 @@ def parity(
     source = None if input is None else _located(input)
     stored = stored_scores(opened, bundle_of(settings, opened), rows, source=source)
     return run_parity(settings, stored, url=url, api_key=api_key, progress=progress)
+
+
+def shadow_report(
+    model: str,
+    version: str,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    replay: bool = False,
+    against: str | None = None,
+    segments: Sequence[str] = (),
+    output: Path | str | None = None,
+    settings: Settings | None = None,
+) -> ShadowReport:
+    """Compare a candidate with the live version on the same requests; see `twinscore.batch.shadow_report`.
+
+    Args:
+        since: answers from then on; without a time zone it is UTC.
+        until: answers before then.
+        replay: score the window with the candidate now, instead of reading what its shadow recorded.
+        output: folder of the report; None is `comparisons/<model>/<version>` in the lake.
+    """
+    from twinscore.audit.window import Window
+    from twinscore.batch.shadow_report import shadow_report as of_window
+    from twinscore.stack import connect
+
+    settings = settings or load_settings()
+    window = Window(*(one if one is None or one.tzinfo else one.replace(tzinfo=UTC) for one in (since, until)))
+    folder = settings.lake / "comparisons" / model / version.removeprefix("@") if output is None else Path(output)
+    with connect(settings) if replay else nullcontext():
+        return of_window(
+            settings, model, version, folder.expanduser().absolute(),
+            window=window, replay=replay, against=against, segments=segments,
+        )  # fmt: skip
 
 
 def _located(path: Path | str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -58,6 +60,17 @@ def test_publishers_at_the_same_time_all_succeed(tmp_path: Path, bundle: Bundle)
 
     assert digests == {bundle.digest}
     assert [bundle.digest] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_what_a_killed_publisher_left_is_taken_away(tmp_path: Path, bundle: Bundle) -> None:
+    """A private folder of two hours ago goes with the next publication; one of a minute ago may still be written."""
+    for name, age_s in [(".incoming-old", 7200), (".incoming-new", 60)]:
+        (tmp_path / name / "bundle").mkdir(parents=True)
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+
+    BundleFolder(tmp_path).publish(bundle.folder)
+
+    assert {".incoming-new", bundle.digest} == {path.name for path in tmp_path.iterdir()}
 
 
 @pytest.mark.parametrize("name", FILES)

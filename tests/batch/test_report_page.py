@@ -17,8 +17,8 @@ import pytest
 from twinscore.batch.report_data import report_of
 from twinscore.batch.report_files import REPORT_JSON, REPORT_PAGE, read_report
 from twinscore.batch.report_page import report_page
-from twinscore.batch.report_words import bin_name, count, percent
 from twinscore.errors import FileUnreadable, RunRefused
+from twinscore.page.words import bin_name, count, percent
 
 from .conftest import Run, change, write_rows
 from .reports import CARD, NASTY, PROFILE, full_manifest, summary

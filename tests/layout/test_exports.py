@@ -19,6 +19,7 @@ PUBLIC = [
     "retry",
     "score",
     "serve",
+    "shadow_report",
     "status",
     "train",
     "up",

@@ -211,6 +211,22 @@ def test_a_canary_that_fails_is_stood_in_for(plain: Any, binary: Any, tmp_path: 
         remove_challenger(app.app)
 
 
+def test_a_canary_that_cannot_start_is_refused(plain: Any, binary: Any) -> None:
+    """Serve gives up after three tries; nobody was sent to it, and the live version goes on."""
+    settings, url = plain
+
+    class Broken(ChallengerReplica):
+        def __init__(self, *given: Any) -> None:
+            os._exit(1)
+
+    before = current_routing("members")
+    with pytest.raises(ModelNotReady):
+        deploy_challenger(settings, "members", "2", "canary", replica=Broken)
+
+    assert before == current_routing("members")
+    assert 200 == post(url, binary.rows[0]).status_code
+
+
 def test_versions_swap_and_roll_back_under_load(plain: Any, binary: Any, second: Endpoint) -> None:
     """No request fails, no replica restarts, the new version's bits follow at once, and so do the old one's."""
     settings, url = plain

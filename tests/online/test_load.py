@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from twinscore.online.front import Front
 from twinscore.online.gateway import Gateway
 from twinscore.online.listener import ListenerLimits
-from twinscore.online.load import Load, LoadState, Turn, bucket_of, bucket_top_us
+from twinscore.online.load import Load, LoadState, Turn, bucket_of, bucket_top_us, room_for
 from twinscore.online.spec import AuditPolicy
 from twinscore.settings import Settings
 from twinscore.wiring import listener_roster
@@ -70,6 +70,36 @@ def test_a_thread_without_a_core_is_busy() -> None:
     load.tick(SECOND, SECOND * 3 // 4)
 
     assert 0.75 == load.state().busy
+
+
+@given(st.integers(50, 100_000), st.integers(1_000, SECOND), st.integers(0, SECOND), st.integers(1, 500))
+def test_the_room_fills_the_loop_twice(answered: int, each_ns: int, commit_ns: int, now: int) -> None:
+    """What the loop can answer while one request is on its way and synced, twice, and at most a quarter more."""
+    twice = 2 * (1 + (commit_ns + 2_000_000) / each_ns)
+
+    assert max(4, twice) <= room_for(answered, answered * each_ns, commit_ns, now) <= max(4, 1.25 * (twice + 1) + 1)
+
+
+@given(st.integers(0, 49), st.integers(0, SECOND), st.integers(1, 500))
+def test_few_answers_say_nothing_of_the_room(answered: int, busy_ns: int, now: int) -> None:
+    """It stays as it is, whatever they took."""
+    assert now == room_for(answered, busy_ns, 0, now)
+
+
+def test_the_room_takes_the_shortest_commit_and_slow_answers_shrink_it() -> None:
+    """A commit that waited for the interpreter says nothing of the disk; a slow disk makes room for more."""
+    quick, slow, heavy = Load(), Load(), Load()
+    for load, each_ns, commits in ((quick, 100_000, (300_000, 9_000_000)), (slow, 100_000, (9_000_000,)),
+                                   (heavy, 2_000_000, (300_000,))):  # fmt: skip
+        load.tick(0, 0)
+        for _ in range(400):
+            load.answered(1_000_000)
+            load.handled_ns += each_ns
+        for took_ns in commits:
+            load.committed(took_ns)
+        load.tick(SECOND, 0)
+
+    assert heavy.room(64) < quick.room(64) < slow.room(64)
 
 
 def test_only_a_second_long_round_refuses() -> None:

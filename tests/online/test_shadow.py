@@ -14,6 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from twinscore.audit.places import model_folder
+from twinscore.audit.reader import read_model
+from twinscore.audit.record import AuditRecord
 from twinscore.online.answer import Prediction
 from twinscore.online.asked import Asked
 from twinscore.online.caller import Scored
@@ -262,6 +265,28 @@ def test_shadows_that_misbehave_change_nothing_live(served: tuple[Settings, str]
         if name == "well":
             assert counts["compared"] > 0
             assert 0 == counts["failed"]
+            compared = counts["compared"]
+            wait(lambda compared=compared: compared <= in_the_log() + left_out())
+            assert in_the_log() == sum(1 for record in audited(settings) if record.role == "shadow")
+
+
+def shadow_log() -> dict[str, Any]:
+    """Return what the one replica says of its records of shadows."""
+    found: dict[str, Any] = next(iter(replica_states("members").values()))["shadow_log"]
+    return found
+
+
+def in_the_log() -> int:
+    count: int = shadow_log()["recorded"]
+    return count
+
+
+def left_out() -> int:
+    return sum(shadow_log()["left_out"].values())
+
+
+def audited(settings: Settings) -> list[AuditRecord]:
+    return [entry.record for entry in read_model(model_folder(settings.lake, "members"))]
 
 
 def _pid_of(app: str) -> int:

@@ -61,4 +61,14 @@ def test_temp_folder_is_short_even_when_tmpdir_is_not(tmp_path: Path, monkeypatc
     """A long TMPDIR is not used: socket paths must stay below 108 bytes."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("long" * 20)))
 
-    assert len(str(temp_folder(tmp_path))) < 40
+    assert len(str(temp_folder(tmp_path))) <= 24
+
+
+def test_temp_folder_leaves_room_for_the_socket_of_serves_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HAProxy takes 97 bytes, of which Serve's folder of 56 digits and the name of the socket are 73."""
+    for width in range(4, 40):
+        monkeypatch.setattr("tempfile.tempdir", "/" + "t" * (width - 1))
+
+        assert len(f"{temp_folder(tmp_path)}/h/{'0' * 56}/metrics.sock") <= 97

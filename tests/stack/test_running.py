@@ -16,7 +16,7 @@ import pytest
 from twinscore.settings import Settings
 from twinscore.stack import StackState, down, status, up
 from twinscore.stack.environment import shell_environment
-from twinscore.stack.processes import members
+from twinscore.stack.processes import command_of, members
 from twinscore.stack.state import stack_id
 
 from .conftest import as_variables, own_settings, wait_until
@@ -105,6 +105,27 @@ def test_killed_keeper_of_the_edge_is_replaced_by_up(stack_settings: Settings, r
     assert meanwhile in {200, 503}
     assert (again.ray, again.serve) == (running.ray, running.serve)
     assert status(stack_settings).condition == "up"
+
+
+def test_killed_control_store_is_started_again(stack_settings: Settings, running: StackState) -> None:
+    """Ray's memory of itself is on disk: the same Ray goes on, with nothing else of it started anew."""
+
+    def parts() -> dict[str, set[int]]:
+        found: dict[str, set[int]] = {"gcs_server": set(), "raylet": set()}
+        for process in members(running.id, running.leaders):
+            name = Path(command_of(process.pid, width=4_096).split(" ")[0]).name
+            found.get(name, set()).add(process.pid)
+        return found
+
+    before = parts()
+    (store,) = before["gcs_server"]
+    os.kill(store, signal.SIGKILL)
+    wait_until(lambda: parts()["gcs_server"] - {store})
+    wait_until(lambda: status(stack_settings).condition == "up")
+    after = parts()
+
+    assert after["raylet"] == before["raylet"]
+    assert status(stack_settings).state == running
 
 
 def test_mlflow_refuses_other_names_of_itself(running: StackState) -> None:

@@ -3,6 +3,7 @@
     <lake>/bundles/<sha256>/...    files read-only, appears by one rename
 
 A publisher copies into a private sibling, verifies the copy (not the original, which may still change), and renames.
+One that is killed leaves its sibling, which a later publisher takes away after an hour.
 Folders stay writable, so that their owner can delete the lake; what guards a bundle is its digest, checked when loaded.
 """
 
@@ -13,6 +14,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from twinscore.errors import BundleInvalid, StoreUnavailable
@@ -20,6 +22,9 @@ from twinscore.errors import BundleInvalid, StoreUnavailable
 __all__ = ["BundleFolder"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_STAGED = ".incoming-"
+_LEFT_S = 3600.0
+"""After which nobody can still be publishing what lies in a private folder."""
 
 
 class BundleFolder:
@@ -46,7 +51,8 @@ class BundleFolder:
 
         try:
             self._root.mkdir(parents=True, exist_ok=True)
-            staging = Path(tempfile.mkdtemp(prefix=".incoming-", dir=self._root))
+            self._sweep()
+            staging = Path(tempfile.mkdtemp(prefix=_STAGED, dir=self._root))
         except OSError as error:
             message = f"The bundle store {self._root} cannot be written: {error.strerror}."
             raise StoreUnavailable(message, root=str(self._root)) from error
@@ -65,6 +71,13 @@ class BundleFolder:
             return digest
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Take away what publishers that were killed have left."""
+        for left in self._root.glob(f"{_STAGED}*"):
+            with contextlib.suppress(OSError):  # its publisher took it away itself
+                if time.time() - left.stat().st_mtime > _LEFT_S:
+                    shutil.rmtree(left, ignore_errors=True)
 
     def _folder(self, digest: str) -> Path:
         if not _DIGEST.fullmatch(digest):

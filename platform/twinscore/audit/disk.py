@@ -57,6 +57,13 @@ class Disk:
         """Cut the file off behind `size` bytes."""
         os.ftruncate(handle, size)
 
+    def free(self, folder: Path) -> int:
+        """Return how many bytes the file system of a folder, or of the nearest one that is there, has to spare."""
+        while not folder.exists() and folder.parent != folder:
+            folder = folder.parent
+        found = os.statvfs(folder)
+        return found.f_bavail * found.f_frsize
+
     def fdatasync(self, handle: int) -> None:
         """Put the file's bytes on the disk itself."""
         os.fdatasync(handle)

@@ -95,6 +95,8 @@ class AuditRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Positions of the rows in the request, where the record has only those that one arm answered."""
     cached: list[tuple[str, float] | None] = []
     """Of a request of several rows: batch run and age of each row that was answered from one, None for the others."""
+    call_rows: int = 0
+    """Of a shadow: rows of the call that took `took_us`, those of other requests among them."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

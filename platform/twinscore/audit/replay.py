@@ -95,6 +95,9 @@ def _unable(scored: pa.Table, bundle: Bundle) -> str:
     hidden = [column.name for column in bundle.contract.columns if column.audit != "keep"]
     if hidden:
         return f"the log has no values of {', '.join(hidden)}: the contract hashes or drops them"
+    keys = [f"{FEATURE}{name}" for name in bundle.contract.key]
+    if any(name in scored.column_names and scored.column(name).null_count == scored.num_rows for name in keys):
+        return "the log has the features beside the live version's answer, whose contract hashes or drops some of them"
     digests = set(scored.column("bundle_digest").to_pylist()) - {bundle.digest}
     if digests:
         return f"rows are of bundle {min(digests)[:12]}, not {bundle.digest[:12]}"

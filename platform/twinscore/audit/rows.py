@@ -52,6 +52,7 @@ _FACTS: tuple[tuple[str, pa.DataType, Callable[[AuditRecord], Any]], ...] = (
     ("age_s", pa.float64(), lambda record: record.age_s),
     ("path", pa.string(), lambda record: record.path),
     ("sampling", pa.float64(), lambda record: record.sampling),
+    ("call_rows", pa.int32(), lambda record: record.call_rows),
 )
 """What is the same in all rows of a request."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -40,6 +41,9 @@ __all__ = ["Pool", "ScoreShard", "drive", "free_cores", "ray_workers"]
 Pool = Callable[["Sequence[Shard]", "Mapping[int, NDArray[np.int64]]", "Bundle", ShardJob], "Iterator[ShardResult]"]
 """Scores shards somewhere: the shards, the positions of rows with a repeated key by shard, the bundle and the job."""
 
+_NICE = 15
+"""What Ray gives its workers where it is not told otherwise."""
+
 
 @contextlib.contextmanager
 def ray_workers(settings: Settings) -> Iterator[Pool]:
@@ -62,6 +66,8 @@ class ScoreShard:
         self._digest = digest
         self._job = job
         self._bundle: Bundle | None = None
+        # Replicas of the same machine answer somebody who waits.
+        os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Score the one shard in the batch: (1, [shard, duplicates]) in, (1, [result]) out.

@@ -9,7 +9,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from twinscore.batch.report_importance import attributions_of, importance
-from twinscore.batch.shift import shift_of
+from twinscore.bundle.shift import shift_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.resources import files
-from string import Template
 from typing import TYPE_CHECKING, Any
 
-from twinscore.batch.report_sections import sections, text
-from twinscore.batch.report_words import count, duration, percent, rate, summary
+from twinscore.batch.report_sections import sections
+from twinscore.batch.report_words import summary
+from twinscore.page.cards import page, text, tiles
+from twinscore.page.words import count, duration, percent, rate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,20 +28,15 @@ def report_page(report: Mapping[str, Any]) -> str:
     kind, word = _BADGES.get(str(run["verdict"]), ("warn", text(run["verdict"] or "unknown")))
     name = f"{text(run['model'])} version {text(run['version'])}"
     refused = f'<p class="bad">{text(run["refused"], _REFUSAL)}</p>' if run["refused"] else ""
-    return _template().substitute(
+    return page(
         title=f"{name}: run {text(run['run_id'])}",
         heading=name,
         badge=f'<span class="badge {kind}">{word}</span>',
         summary=text(summary(report)),
-        refused=refused,
+        notice=refused,
         tiles=_tiles(report),
         sections=sections(report),
     )
-
-
-@cache
-def _template() -> Template:
-    return Template(files("twinscore.batch").joinpath("report_page.html").read_text(encoding="utf-8"))
 
 
 def _tiles(report: Mapping[str, Any]) -> str:
@@ -50,7 +44,7 @@ def _tiles(report: Mapping[str, Any]) -> str:
     shift = (report["scores"] or {}).get("shift")
     taken = f"of {count(rows['in'])}" + (f"; {count(rows['filtered'])} filtered out" if rows["filtered"] else "")
     failed, passed = report["contract"]["failed"], report["contract"]["passed"]
-    tiles = [
+    shown = [
         ("rows scored", count(rows["scored"]), taken),
         ("in quarantine", count(rows["quarantined"]), percent(rows["share_quarantined"])),
         ("with a warning", count(rows["flagged"]), percent(rows["share_flagged"])),
@@ -59,4 +53,4 @@ def _tiles(report: Mapping[str, Any]) -> str:
         ("rules of the whole", f"{passed} kept", f"{failed} broken"),
         ("rows per second", rate(timings["rows_per_s"]), f"in {duration(timings['total_s'])}"),
     ]  # fmt: skip
-    return "".join(f"<div><dt>{name}</dt><dd>{value}</dd><dd>{beside}</dd></div>" for name, value, beside in tiles)
+    return tiles(shown)

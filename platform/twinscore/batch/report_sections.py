@@ -8,13 +8,15 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from twinscore.batch.report_charts import bar, histogram
-from twinscore.batch.report_words import LONGEST, bin_name, count, cut, duration, percent, rate, shift_words, size
+from twinscore.batch.report_words import shift_words
+from twinscore.page.cards import card, more, table, text
+from twinscore.page.charts import bar, histogram
+from twinscore.page.words import bin_name, count, cut, duration, percent, rate, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["sections", "text"]
+__all__ = ["sections"]
 
 SHOWN_DECISIONS = 20
 _REASON = 400
@@ -22,11 +24,6 @@ _NOTE = (
     "Each bin holds about the same number of reference rows; where bars leave the line, scores moved. "
     "PSI below 0.1 is no shift to speak of, from 0.25 it is a large one."
 )
-
-
-def text(value: object, longest: int = LONGEST) -> str:
-    """Return text of any origin as HTML shows it, cut when it is long."""
-    return escape(cut(value, longest), quote=True)
 
 
 def sections(report: Mapping[str, Any]) -> str:
@@ -41,24 +38,6 @@ def sections(report: Mapping[str, Any]) -> str:
     )
     middle = f'<div class="cards">{"".join(cards)}</div>'
     return "\n".join((_scores(report["scores"]), middle, _lineage(report["run"], report["lineage"], report["links"])))
-
-
-def _card(heading: str, body: str) -> str:
-    return f"<section><h2>{escape(heading)}</h2>{body}</section>"
-
-
-def _table(caption: str, heads: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; `heads` are names with the class of their column, the first cell heads its row."""
-    head = "".join(f'<th scope="col" class="{kind}">{name}</th>' for name, kind in heads)
-    lines = []
-    for cells in rows:
-        first, *others = cells
-        shown = "".join(f'<td class="{kind}">{cell}</td>' for cell, (_, kind) in zip(others, heads[1:], strict=True))
-        lines.append(f'<tr><th scope="row">{first}</th>{shown}</tr>')
-    return (
-        f'<div class="wide"><table><caption>{escape(caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
-    )
 
 
 def _scores(scores: Mapping[str, Any] | None) -> str:
@@ -89,11 +68,11 @@ def _scores(scores: Mapping[str, Any] | None) -> str:
         (bin_name(one), count(one["rows"]), percent(one["share"]), percent(one["reference_share"]))
         for one in scores["bins"]
     ]
-    table = _table("Rows by score", heads, rows)
-    return _card(
+    listing = table("Rows by score", heads, rows)
+    return card(
         "Scores",
         f'<p>{escape(said)}</p><p class="quiet">{legend}</p>{histogram(bins, said)}<div class="axis">{axis}</div>'
-        f'<details><summary>Figures</summary><p class="quiet">{_NOTE if compared else ""}</p>{table}</details>',
+        f'<details><summary>Figures</summary><p class="quiet">{_NOTE if compared else ""}</p>{listing}</details>',
     )
 
 
@@ -108,8 +87,8 @@ def _decisions(decisions: Sequence[Mapping[str, Any]] | None) -> str:
         drawn = bar(one["share"] or 0.0, reference=(low, high) if known else None)
         rows.append((text(one["decision"]) + drawn, count(one["rows"]), percent(one["share"]), between))
     heads = [("decision", ""), ("rows", "n"), ("share", "n"), ("reference", "n")]
-    more = _more(len(decisions) - SHOWN_DECISIONS, "decisions")
-    return _card("Decisions", _table("Rows by decision; the mark is the reference's share", heads, rows) + more)
+    rest = more(len(decisions) - SHOWN_DECISIONS, "decisions")
+    return card("Decisions", table("Rows by decision; the mark is the reference's share", heads, rows) + rest)
 
 
 def _importance(importance: Mapping[str, Any] | None) -> str:
@@ -124,14 +103,14 @@ def _importance(importance: Mapping[str, Any] | None) -> str:
     ]  # fmt: skip
     heads = [("feature", ""), ("mean |SHAP|", "n"), ("mean", "n"), ("share", "n")]
     caption = f"What moved the scores, over {count(importance['rows'])} explained rows, in margins"
-    return _card("Importance", _table(caption, heads, rows) + _more(importance["more"], "features"))
+    return card("Importance", table(caption, heads, rows) + more(importance["more"], "features"))
 
 
 def _quarantine(quarantine: Mapping[str, Any], links: Mapping[str, Any]) -> str:
     listed = quarantine["rules"]
     aside = _aside(quarantine)
     if not listed:
-        return _card("Quarantine", f'<p class="good">No row was refused.</p>{aside}')
+        return card("Quarantine", f'<p class="good">No row was refused.</p>{aside}')
     most = max(one["rows"] for one in listed) or 1
     rows = [
         (_rule(one["rule"]) + bar(one["rows"] / most, kind="bad"), count(one["rows"]),
@@ -140,8 +119,8 @@ def _quarantine(quarantine: Mapping[str, Any], links: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     heads = [("rule", ""), ("rows", "n"), ("of all", "n")]
     where = f'<p><a href="{links["quarantine"]}">Refused rows</a></p>' if links["quarantine"] else ""
-    table = _table("Refused rows by rule; a row may break several", heads, rows)
-    return _card("Quarantine", table + _more(quarantine["more"], "rules") + where + aside)
+    listing = table("Refused rows by rule; a row may break several", heads, rows)
+    return card("Quarantine", listing + more(quarantine["more"], "rules") + where + aside)
 
 
 def _aside(quarantine: Mapping[str, Any]) -> str:
@@ -151,8 +130,8 @@ def _aside(quarantine: Mapping[str, Any]) -> str:
         return ""
     heads = [("file", ""), ("rows", "n"), ("reason", "")]
     rows = [(f"<code>{text(one['name'])}</code>", count(one["rows"]), text(one["reason"], _REASON)) for one in listed]
-    table = _table("Files that were set aside; their rows are in no count", heads, rows)
-    return table + _more(quarantine.get("more_files", 0), "files")
+    listing = table("Files that were set aside; their rows are in no count", heads, rows)
+    return listing + more(quarantine.get("more_files", 0), "files")
 
 
 def _review(review: Mapping[str, Any], rows: Mapping[str, Any]) -> str:
@@ -166,8 +145,8 @@ def _review(review: Mapping[str, Any], rows: Mapping[str, Any]) -> str:
             for one in review["reasons"]
         ]
         heads = [("reason", ""), ("rows", "n"), ("share", "n")]
-        body += _table("Rows that a person should look at, by reason", heads, listed)
-    return _card("For review", body)
+        body += table("Rows that a person should look at, by reason", heads, listed)
+    return card("For review", body)
 
 
 def _contract(contract: Mapping[str, Any], links: Mapping[str, Any]) -> str:
@@ -182,12 +161,12 @@ def _contract(contract: Mapping[str, Any], links: Mapping[str, Any]) -> str:
             for one in contract["results"]
         ]  # fmt: skip
         shown = " open" if contract["failed"] or contract["inconclusive"] else ""
-        table = _table("Answers of the run-level rules", heads, rows) + _more(contract["more"], "rules")
-        body += f"<details{shown}><summary>Answers</summary>{table}</details>"
+        listing = table("Answers of the run-level rules", heads, rows) + more(contract["more"], "rules")
+        body += f"<details{shown}><summary>Answers</summary>{listing}</details>"
     if links["data_docs_command"]:
         command = escape(links["data_docs_command"], quote=True)
         body += f"<details><summary>Data Docs of the contract</summary><pre><code>{command}</code></pre></details>"
-    return _card("Contract", body)
+    return card("Contract", body)
 
 
 def _timings(timings: Mapping[str, Any]) -> str:
@@ -201,8 +180,8 @@ def _timings(timings: Mapping[str, Any]) -> str:
             (text(one["step"]) + bar(one["seconds"] / most), duration(one["seconds"]), rate(one["rows_per_s"]))
             for one in listed
         ]
-        body += _table(caption, [("step", ""), ("time", "n"), ("rows/s", "n")], rows)
-    return _card("Time", body) if body else ""
+        body += table(caption, [("step", ""), ("time", "n"), ("rows/s", "n")], rows)
+    return card("Time", body) if body else ""
 
 
 def _lineage(run: Mapping[str, Any], lineage: Mapping[str, Any], links: Mapping[str, Any]) -> str:
@@ -226,7 +205,7 @@ def _lineage(run: Mapping[str, Any], lineage: Mapping[str, Any], links: Mapping[
         "files": f'<a href="{links["manifest"]}">manifest</a>, <a href="{links["json"]}">this report as JSON</a>',
     }
     shown = "".join(f"<dt>{name}</dt><dd>{fact}</dd>" for name, fact in facts.items() if fact)
-    return _card("Where it comes from", f'<dl class="facts">{shown}</dl>')
+    return card("Where it comes from", f'<dl class="facts">{shown}</dl>')
 
 
 def _rule(name: object) -> str:
@@ -240,7 +219,3 @@ def _code(value: object) -> str:
 
 def _files(number: int) -> str:
     return "1 file" if number == 1 else f"{count(number)} files"
-
-
-def _more(left: int, what: str) -> str:
-    return f'<p class="quiet">and {left:,} more {what}</p>' if left > 0 else ""

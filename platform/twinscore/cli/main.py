@@ -48,6 +48,7 @@ _COMMANDS = (
     ("After a run", "labels", "outcomes", "labels_command"),
     ("After a run", "freshness", "outcomes", "freshness_command"),
     ("After a request", "audit", "audit", "audit_app"),
+    ("After a request", "shadow", "shadow", "shadow_app"),
     ("Try it", "demo", "demo", "demo_command"),
 )
 

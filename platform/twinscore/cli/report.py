@@ -74,7 +74,7 @@ def _print(console: Console, report: dict[str, Any], page: Path) -> None:
 
 
 def _tables(report: dict[str, Any]) -> Iterator[Table]:
-    from twinscore.batch.report_words import bin_name, count, duration, percent, rate
+    from twinscore.page.words import bin_name, count, duration, percent, rate
 
     scores = report["scores"]
     if scores is not None and scores["rows"]:

@@ -154,6 +154,17 @@ def _backend(model: str, slots: Sequence[Slot], ingress: Sequence[str]) -> str:
     lines = [
         f"backend {BACKEND_PREFIX}{model}",
         "    balance leastconn",
+        # In the order of arrival while few wait. When twice as many wait as are inside, more comes than can be answered
+        # in time, and the order turns round: who came last is answered soon, who waits too long is refused. The offset
+        # is in milliseconds, at most 524,287 of them, and added to the time of arrival.
+        "    http-request set-var(txn.two) be_conn,mul(2)",
+        "    acl crowded queue,mul(3),sub(txn.two) -m int gt 0",
+        "    http-request set-priority-offset date(0,ms),mod(262143),mul(-2) if crowded",
+        # Twelve times as many cannot come in before their time is over; who comes now is told at once. Few may: while a
+        # replica is taken over by another server nobody is inside for a moment.
+        "    http-request set-var(txn.twelve) be_conn,mul(12)",
+        "    acl flooded queue,mul(13),sub(txn.twelve) -m int gt 0",
+        f"    http-request return status 503 {_problem(503)}{_AGAIN[503]} if flooded {{ queue gt 64 }}",
         # Sending again is safe: scoring is pure, and the audit log keeps one record per request id. A listener's own
         # 503 says that it is full, draining or cannot write its audit log, so another one is asked.
         "    retry-on conn-failure empty-response 503",

@@ -94,7 +94,9 @@ class Keeper:
             changes = {model: changed for model, changed in changes.items() if changed}
             if changes:
                 self.proxy.runtime.change(changes)
-                _log.info("edge_slots", **{model: _shown(changed) for model, changed in changes.items()})
+            told = {model: _shown(changed, slots.get(model, EMPTY_SLOTS)) for model, changed in changes.items()}
+            if any(told.values()):
+                _log.info("edge_slots", **told)
 
     def _models(self, listeners: Iterable[Listener]) -> list[str]:
         now = time.monotonic()
@@ -177,8 +179,14 @@ def _of(model: str, listeners: Iterable[Listener]) -> list[Listener]:
     return [listener for listener in listeners if listener.model == model]
 
 
-def _shown(slots: Sequence[Slot]) -> list[str]:
-    return [f"{slot.name} {slot.host}:{slot.port} {slot.state}" for slot in slots]
+def _shown(changed: Sequence[Slot], before: Sequence[Slot]) -> list[str]:
+    """Return the slots that send elsewhere or otherwise; how many requests one takes changes with the load."""
+    known = {(slot.name, slot.address, slot.state) for slot in before}
+    return [
+        f"{slot.name} {slot.host}:{slot.port} {slot.state}"
+        for slot in changed
+        if (slot.name, slot.address, slot.state) not in known
+    ]
 
 
 if __name__ == "__main__":

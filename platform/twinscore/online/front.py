@@ -23,6 +23,7 @@ from twinscore.audit.places import STREAMS, model_folder
 from twinscore.audit.writer import SegmentWriter
 from twinscore.errors import AuditUnavailable, StoreError
 from twinscore.online.listener import HttpListener, ListenerLimits
+from twinscore.online.load import Load
 from twinscore.online.spec import AuditPolicy
 from twinscore.ports.listener_roster import RENEW_S, Listener
 
@@ -74,6 +75,7 @@ class Front:
         self._gateway = gateway
         self._roster = roster
         self._replica = replica
+        self._load = Load()
         self.unrecorded = 0
         """Answers that were given without a record, where the policy allows it."""
         gateway.access = Access.load(settings.home)
@@ -88,6 +90,7 @@ class Front:
             commit=None if self.writer is None else self.commit,
             served_by=replica,
             limits=limits,
+            load=self._load,
         )
         self._show(gateway.metrics)
         self._state: str = "ready"
@@ -103,8 +106,10 @@ class Front:
             AuditUnavailable: they are not durable, and the policy is to refuse.
         """
         assert self.writer is not None
+        began_ns = time.monotonic_ns()
         try:
             self.writer.commit(payloads)
+            self._load.committed(time.monotonic_ns() - began_ns)
         except AuditUnavailable:
             if self._audit.on_failure == "refuse":
                 raise
@@ -154,7 +159,7 @@ class Front:
             self._replica,
             self.listener.host,
             self.listener.port,
-            self.listener.limits.max_waiting,
+            self.listener.room,
             "draining" if self._state == "draining" else "ready",
             datetime.now(UTC),
         )
@@ -164,10 +169,18 @@ class Front:
             _log.warning("roster_not_written", model=self._gateway.model, error=error.message)
 
 
-def open_stream(settings: Settings, model: str, policy: AuditPolicy) -> SegmentWriter:
+def open_stream(
+    settings: Settings, model: str, policy: AuditPolicy, *, label: str = "", reserve_bytes: int | None = None,
+    lock_wait_s: float = 5.0,
+) -> SegmentWriter:  # fmt: skip
     """Return a writer of the first stream of this machine that nobody holds.
 
     Streams are taken up again by later replicas, so a killed one leaves nothing that is not sealed soon.
+
+    Args:
+        label: part of the streams' names; streams of another label are other streams.
+        reserve_bytes: instead of the policy's.
+        lock_wait_s: how long to wait for each stream that is held.
 
     Raises:
         AuditUnavailable: none can be opened.
@@ -179,10 +192,11 @@ def open_stream(settings: Settings, model: str, policy: AuditPolicy) -> SegmentW
         try:
             return SegmentWriter(
                 folder,
-                stream=f"{machine}-{number}",
+                stream=f"{machine}{label}-{number}",
                 key=key,
-                reserve_bytes=policy.reserve_mb * 1024 * 1024,
+                reserve_bytes=policy.reserve_mb * 1024 * 1024 if reserve_bytes is None else reserve_bytes,
                 segment_age_s=policy.segment_age_s,
+                lock_wait_s=lock_wait_s,
             )
         except AuditUnavailable as error:
             if not isinstance(error.__cause__, BlockingIOError):

@@ -20,7 +20,7 @@ import uvloop
 from twinscore.online.answer import Refusal, as_problem
 from twinscore.online.connection import RETRY, HttpConnection, split_target
 from twinscore.online.gateway import Reply
-from twinscore.online.load import Load, Turn, most_waiting
+from twinscore.online.load import FIRST_ROOM, Load, Turn, most_waiting
 from twinscore.online.metrics import NOTHING
 from twinscore.online.reply_gate import ReplyGate
 
@@ -36,6 +36,8 @@ __all__ = ["HttpListener", "ListenerLimits"]
 _SWEEP_S = 1.0
 _START_S = 10.0
 _BACKLOG = 1024
+_SLOW_S = 0.1
+"""A request that has not arrived after this time waits for its client."""
 _MOST_KNOWN = 64
 """Request targets whose split is remembered; a client may send endless others."""
 
@@ -64,6 +66,7 @@ class HttpListener:
         commit: makes audit records durable; None where nothing is recorded.
         served_by: the replica's name, sent as `x-served-by`, so that an edge can tell our answers from Serve's.
         limits: connections, waiting calls and timeouts.
+        load: what its counts are kept in, by whoever commits, too.
 
     Raises:
         OSError: the address cannot be bound.
@@ -78,13 +81,16 @@ class HttpListener:
         commit: Commit | None = None,
         served_by: str = "",
         limits: ListenerLimits | None = None,
+        load: Load | None = None,
     ) -> None:
         self.gateway = gateway
         self.limits = limits or ListenerLimits()
         self.waiting = 0
         """Calls that are not answered yet."""
-        self.load = Load()
+        self.load = load or Load()
         """What was answered in the last seconds."""
+        self.room = min(FIRST_ROOM, self.limits.max_waiting)
+        """How many requests the edge should send at a time."""
         self.fixed_headers = b""
         self.tally = gateway.metrics.tally()
         self.loop_lag_s = 0.0
@@ -95,6 +101,8 @@ class HttpListener:
         self._connections: set[HttpConnection] = set()
         self._known: dict[bytes, tuple[str, bytes]] = {}
         self._draining = False
+        self._beside = 0
+        self._fits = self.room
         self._turn: Turn
         self._most_waiting = self.limits.max_waiting
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -168,11 +176,13 @@ class HttpListener:
             self._release(connection, call, reply, keep)
             return
         self.waiting += 1
+        self._beside += 1
         task = asyncio.ensure_future(reply)
         task.add_done_callback(lambda done: self._came(connection, call, done, keep))
 
     def _came(self, connection: HttpConnection, call: Call, done: asyncio.Future[Reply], keep: bool) -> None:
         self.waiting -= 1
+        self._beside -= 1
         if done.cancelled():
             connection.close()
             return
@@ -262,10 +272,15 @@ class HttpListener:
             self._most_waiting = most_waiting(second, self._most_waiting, bound, wait_s)
         now = time.monotonic()
         self.loop_lag_s = max(0.0, now - due_s)
+        slow = self._beside
         for connection in list(self._connections):
             if connection.reading_since is not None:
+                slow += now - connection.reading_since > _SLOW_S
                 if now - connection.reading_since > self.limits.read_timeout_s:
                     connection.time_out()
             elif not connection.answering and now - connection.used_at > self.limits.idle_timeout_s:
                 connection.close()
+        # What waits for its client, or is scored in a thread, takes no place from what the loop answers.
+        self._fits = self.load.room(self._fits)
+        self.room = min(self._fits + slow, self.limits.max_waiting)
         self._loop.call_later(_SWEEP_S, self._sweep, now + _SWEEP_S)

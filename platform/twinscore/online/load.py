@@ -6,6 +6,7 @@ one event loop, which alone writes.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,10 +15,18 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-__all__ = ["Load", "LoadState", "Turn", "bucket_of", "bucket_top_us", "most_waiting"]
+__all__ = ["FIRST_ROOM", "Load", "LoadState", "Turn", "bucket_of", "bucket_top_us", "most_waiting", "room_for"]
+
+FIRST_ROOM = 64
+"""Requests inside at a time before anything is known."""
 
 _WINDOW_S = 5
 _LEAST_WAITING = 16
+_LEAST_ROOM = 4
+_LEAST_ANSWERED = 50
+"""Fewer answers in the window say nothing of how long one takes."""
+_ON_THE_WAY_NS = 2_000_000
+"""What passes between the edge and a listener that is not at work, pauses of the machine among it."""
 _BUCKETS = 128
 """A quarter of a power of two each, in microseconds; the last ones reach beyond an hour."""
 
@@ -45,6 +54,8 @@ class Second(NamedTuple):
     took_ns: int
     busy_ns: int
     shed: int
+    commit_ns: int = 0
+    """The shortest commit: the disk alone, without waits for the interpreter."""
 
 
 class Load:
@@ -56,6 +67,8 @@ class Load:
         self.handled_ns = 0
         """Time in which requests were read, scored and written, waits of the thread for a core among it."""
         self.shed = 0
+        self.commit_ns = 0
+        """The shortest commit of the second that is under way; 0 without one."""
         self._before: tuple[list[int], int, int, int, int, int] | None = None
         self._seconds: deque[Second] = deque(maxlen=window_s)
 
@@ -63,6 +76,10 @@ class Load:
         """Count an answer."""
         self.took[bucket_of(took_ns // 1000)] += 1
         self.took_ns += took_ns
+
+    def committed(self, took_ns: int) -> None:
+        """Note a commit; from the one thread that commits."""
+        self.commit_ns = min(self.commit_ns or took_ns, took_ns)
 
     def tick(self, now_ns: int, cpu_ns: int) -> Second | None:
         """Close a second and return it; None the first time.
@@ -82,10 +99,19 @@ class Load:
                     # A thread that gets no core is busy without using one; parsing is in the second only.
                     max(now[2] - handled_ns, cpu_ns - then_cpu_ns),
                     now[3] - shed,
+                    self.commit_ns,
                 )
             )
+        self.commit_ns = 0
         first, self._before = self._before is None, now
         return None if first else self._seconds[-1]
+
+    def room(self, now: int) -> int:
+        """Return how many requests should be inside at a time, after `now` until here; see `room_for`."""
+        seconds = list(self._seconds)
+        commits = [second.commit_ns for second in seconds if second.commit_ns]
+        answered = sum(sum(second.took) for second in seconds)
+        return room_for(answered, sum(second.busy_ns for second in seconds), min(commits, default=0), now)
 
     def state(self) -> LoadState:
         """Return the last seconds; may be called from any thread."""
@@ -151,6 +177,28 @@ def most_waiting(second: Second, now: int, bound: int, max_wait_s: float) -> int
     fits = max(_LEAST_WAITING, int(sum(second.took) * 1e9 / second.ns * max_wait_s))
     crowded = second.took_ns > fits * second.ns or (now < bound and second.shed > 0)
     return min(fits, bound) if crowded else bound
+
+
+def room_for(answered: int, busy_ns: int, commit_ns: int, now: int) -> int:
+    """Return how many requests should be inside at a time: twice as many as keep the loop at work.
+
+    While one is on its way or waits for its record, the loop handles others; that many fill it. With twice as many each
+    takes about twice as long as alone, and more would only wait, so the edge keeps them. In steps of about a quarter.
+
+    Args:
+        answered: requests of the last seconds.
+        busy_ns: for which the loop was at work meanwhile.
+        commit_ns: time that the disk needs for a batch of records; 0 where nothing is recorded.
+        now: what it was until here; too few answers leave it.
+
+    >>> room_for(45_000, 5 * 10**9, 300_000, 64), room_for(2_500, 5 * 10**9, 300_000, 64), room_for(3, 10**9, 0, 64)
+    (48, 5, 64)
+    """
+    if answered < _LEAST_ANSWERED or not busy_ns:
+        return now
+    each_ns = busy_ns / answered
+    wanted = math.ceil(2 * (1 + (commit_ns + _ON_THE_WAY_NS) / each_ns))
+    return max(_LEAST_ROOM, bucket_top_us(bucket_of(wanted - 1)))
 
 
 def bucket_of(took_us: int) -> int:

@@ -19,6 +19,7 @@ from twinscore.online.hybrid import endpoint_kind
 from twinscore.online.listener import ListenerLimits
 from twinscore.online.request import Limits
 from twinscore.online.scaling import STATS
+from twinscore.online.shadow_log import ShadowLog
 from twinscore.online.spec import ServeSpec
 from twinscore.online.switch import Switch
 from twinscore.rollout.routing import Routing
@@ -45,9 +46,14 @@ class GatewayReplica:
         limits = Limits.of(settings)
         self._model = model
         self._gateway = Gateway(model, limits=limits, partial=spec.partial, explain=spec.explain)
+        bundles = settings.lake.resolve() / "bundles"
+        self._shadow_log: ShadowLog | None = None
+        if spec.audit.enabled and spec.audit.shadows:
+            self._shadow_log = ShadowLog(settings, model, spec.audit, bundles=bundles)
+            self._shadow_log.show(self._gateway.metrics)
         self._switch = Switch(
-            self._gateway, bundles=settings.lake.resolve() / "bundles", limits=limits,
-            kind=endpoint_kind(spec.cache, settings.lake),
+            self._gateway, bundles=bundles, limits=limits, kind=endpoint_kind(spec.cache, settings.lake),
+            on_compared=None if self._shadow_log is None else self._shadow_log.keep,
         )  # fmt: skip
         self._shutdown_s = spec.shutdown_s
         self._open = lambda: Front(
@@ -83,7 +89,8 @@ class GatewayReplica:
 
     def routing_state(self) -> dict[str, Any]:
         """Return the routing in force here, what was refused, and what became of challengers' and shadows' rows."""
-        return {"replica": _replica_name(), "pid": os.getpid(), **self._switch.state()}
+        recorded = None if self._shadow_log is None else self._shadow_log.counts()
+        return {"replica": _replica_name(), "pid": os.getpid(), **self._switch.state(), "shadow_log": recorded}
 
     def __serve_build_asgi_app__(self) -> GatewayApp:
         """Return the application for Serve's own ingress; Serve calls this once after the constructor."""
@@ -114,6 +121,9 @@ class GatewayReplica:
         switch = getattr(self, "_switch", None)
         if switch is not None:
             switch.close()
+        shadow_log = getattr(self, "_shadow_log", None)
+        if shadow_log is not None:
+            shadow_log.close()
 
 
 def _replica_name() -> str:

@@ -7,8 +7,9 @@ pays for one append.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from twinscore.online.endpoint import Endpoint
     from twinscore.rollout.routing import Routing, Shadow
 
-__all__ = ["Compared", "MirrorLimits", "ShadowCounts", "ShadowMirror"]
+__all__ = ["Compared", "MirrorLimits", "ShadowCall", "ShadowCounts", "ShadowMirror"]
 
 _log = structlog.get_logger("twinscore.online")
 _FAILURES_UNTIL_DEGRADED = 5
@@ -48,8 +49,17 @@ class MirrorLimits:
     """After a failure."""
 
 
+class ShadowCall(NamedTuple):
+    """One call of a shadow: when it began, by both clocks, how long it took, and how many rows it had."""
+
+    began_us: int
+    began_ns: int
+    took_us: int
+    n_rows: int
+
+
 class Compared(NamedTuple):
-    """One row as the live version answered it, and as the shadow would have."""
+    """One row as the live version answered it, and as the shadow would have; refused by it when that has errors."""
 
     request_id: str
     app: str
@@ -57,6 +67,11 @@ class Compared(NamedTuple):
     digest: str
     live: Prediction
     shadow: Prediction
+    row: Mapping[str, Any]
+    """Typed cells, in the order of the live version's contract."""
+    endpoint: Endpoint
+    """The live version that answered."""
+    call: ShadowCall
 
 
 @dataclass(slots=True)
@@ -79,6 +94,15 @@ class ShadowCounts:
     max_score_diff: float = 0.0
 
 
+class _Row(NamedTuple):
+    """A row that the shadow shall see."""
+
+    request_id: str
+    row: Mapping[str, Any]
+    live: Prediction
+    endpoint: Endpoint
+
+
 class _Waiting(NamedTuple):
     endpoint: Endpoint
     asked: Asked
@@ -95,7 +119,8 @@ class ShadowMirror:
         shadow: which application, and for how many of the entities.
         routing: salt and columns of the entity.
         ask: sends rows to the shadow.
-        on_compared: called in the mirror's thread with each batch, for the audit log; it may fail.
+        on_compared: called in the mirror's thread with the rows of each call, refused ones too, for the audit log; it
+            may fail.
         limits: bounds.
     """
 
@@ -180,14 +205,14 @@ class ShadowMirror:
                 self._filled.clear()
         return batch
 
-    def _chosen(self, waiting: _Waiting) -> list[tuple[str, Any, Prediction]]:
-        """Return the rows of a request that the shadow shall see, each with its request and its live answer."""
+    def _chosen(self, waiting: _Waiting) -> list[_Row]:
+        """Return the rows of a request that the shadow shall see."""
         asked = waiting.asked
         rows = asked.rows if asked.table is None else asked.table.to_pylist()
         predictions = waiting.endpoint.predictions(waiting.outcome)
         entity = self._entity or waiting.endpoint.bundle.contract.key
         chosen = [
-            (waiting.request_id, row, prediction)
+            _Row(waiting.request_id, row, prediction, waiting.endpoint)
             for row, prediction in zip(rows, predictions, strict=True)
             if not prediction.errors
             and (prediction.arm is msgspec.UNSET or prediction.arm == "live")
@@ -197,12 +222,14 @@ class ShadowMirror:
             self._counts.skipped += len(rows) - len(chosen)
         return chosen
 
-    def _compare(self, rows: Sequence[tuple[str, Any, Prediction]]) -> bool:
+    def _compare(self, rows: Sequence[_Row]) -> bool:
         """Ask the shadow for rows and count how it differs; False when it failed."""
         with self._lock:
             self._counts.mirrored += len(rows)
         try:
-            found = self._call([row for _, row, _ in rows])
+            began_us, began_ns = time.time_ns() // 1000, time.monotonic_ns()
+            found = self._call([row.row for row in rows])
+            call = ShadowCall(began_us, began_ns, (time.monotonic_ns() - began_ns) // 1000, len(rows))
         except Exception as error:  # noqa: BLE001 - whatever a shadow does, it is counted and nothing else happens
             with self._lock:
                 self._counts.failed += len(rows)
@@ -214,7 +241,13 @@ class ShadowMirror:
         compared: list[Compared] = []
         with self._lock:
             self._failures = 0
-            for (request_id, _, live), seen in zip(rows, found, strict=True):
+            for (request_id, row, live, endpoint), seen in zip(rows, found, strict=True):
+                compared.append(
+                    Compared(
+                        request_id, self.shadow.app, self.shadow.version, self.shadow.digest, live, seen, row, endpoint,
+                        call,
+                    )
+                )  # fmt: skip
                 if seen.errors:
                     self._counts.refused += 1
                     continue
@@ -222,9 +255,6 @@ class ShadowMirror:
                 self._counts.decisions_differ += seen.decision != live.decision
                 if seen.score is not None and live.score is not None:
                     self._counts.max_score_diff = max(self._counts.max_score_diff, abs(seen.score - live.score))
-                compared.append(
-                    Compared(request_id, self.shadow.app, self.shadow.version, self.shadow.digest, live, seen)
-                )
         self._hand_on(compared)
         return True
 

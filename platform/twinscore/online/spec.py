@@ -27,6 +27,14 @@ class AuditPolicy:
     """Disk space held back, so that requests under way can still be recorded when the disk is full."""
     segment_age_s: float = 60.0
     """Age at which a segment is closed, so that compaction sees it."""
+    shadows: bool = True
+    """Whether the answers of shadows are recorded too, after the answer has left."""
+    shadow_free_mb: int = 512
+    """Disk space that records of shadows leave to those of answers; with less to spare they are left out."""
+
+    def __post_init__(self) -> None:
+        if self.shadow_free_mb < 0:
+            _refuse("audit.shadow_free_mb", "0 or more", self.shadow_free_mb)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from twinscore.online.asked import Asked, Outcome
 from twinscore.scoring.table import SCORE_SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from twinscore.contract.verdict import Fault
     from twinscore.online.answer import Prediction, Refusal
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twinscore.online.call import Call
     from twinscore.online.endpoint import Endpoint
 
-__all__ = ["Trail"]
+__all__ = ["Trail", "entity_text", "output_cells"]
 
 _MOST_FAULTS = 20
 """Faults kept of one request; the answer listed more."""
@@ -70,7 +70,7 @@ class Trail:
             status,
             entity=self._entity(asked),
             rows=[self._row(list(row.values())) for row in asked.rows],
-            outputs=[_outputs(prediction) for prediction in outcome.predictions or ()],
+            outputs=[output_cells(prediction) for prediction in outcome.predictions or ()],
             faults=_faults(outcome.faults, asked.at),
             **_origins(outcome.predictions or ()),
             **more,
@@ -120,11 +120,7 @@ class Trail:
         )
 
     def _entity(self, asked: Asked) -> str:
-        if len(asked.rows) != 1:
-            return ""
-        row = asked.rows[0]
-        text = str(row[self._key[0]]) if len(self._key) == 1 else "|".join([str(row[name]) for name in self._key])
-        return self._masker.entity(text)
+        return self._masker.entity(entity_text(asked.rows[0], self._key)) if len(asked.rows) == 1 else ""
 
     def _table(self, outcome: Outcome) -> bytes:
         """Return the rows of an outcome beside their outputs; a refused row has null ones."""
@@ -142,7 +138,17 @@ def _as_it_is(cells: list[Any]) -> list[Any]:
     return cells
 
 
-def _outputs(prediction: Prediction) -> list[Any] | None:
+def entity_text(row: Mapping[str, Any], key: Sequence[str]) -> str:
+    """Return what a record says of the entity of a row: the values of its key.
+
+    >>> entity_text({"customer": 7, "order": "b"}, ("customer", "order"))
+    '7|b'
+    """
+    return str(row[key[0]]) if len(key) == 1 else "|".join([str(row[name]) for name in key])
+
+
+def output_cells(prediction: Prediction) -> list[Any] | None:
+    """Return a prediction as `OUTPUTS` has it; None for a refused row."""
     uncertainty = prediction.uncertainty
     if uncertainty is None:
         return None

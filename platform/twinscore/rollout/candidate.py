@@ -34,6 +34,15 @@ class Checked:
             raise SettingsInvalid(message, version=self.version)
 
     @property
+    def piece(self) -> str:
+        """What is missing or waited for; empty when the version is fit.
+
+        >>> Checked(version="3", refused="contract: the bundle has no contract.yaml").piece
+        'contract'
+        """
+        return (self.refused or self.waiting).partition(":")[0]
+
+    @property
     def fit(self) -> bool:
         """Whether the version may be asked."""
         return bool(self.digest)

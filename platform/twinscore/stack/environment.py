@@ -107,6 +107,12 @@ def head_environment(settings: Settings, *, temp_dir: Path, token_path: Path, po
         **_clean(settings),
         **ray_client(token_path),
         **_as_variables(settings),
+        # A control store that died is started again with what it knew; nobody gives up on it meanwhile.
+        "RAY_gcs_storage": "rocksdb",
+        "RAY_gcs_storage_path": str(temp_dir / "g"),
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
+        # Replicas are as urgent as the proxies in front of them; batch workers give way by themselves.
+        "RAY_worker_niceness": "0",
         # Serve behind HAProxy. Its admin socket is open to every local user, so its folder is not.
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(proxy / "haproxy.cfg"),

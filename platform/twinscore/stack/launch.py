@@ -41,7 +41,7 @@ RAY_PORTS = 2 + SERVE_PORTS
 """How many free ports `launch_ray` wants."""
 
 _OBJECT_STORE_BYTES = 1024**3
-_TEMP_DIR_WIDTH = 40
+_TEMP_DIR_WIDTH = 24
 _LOG_TAIL_LINES = 15
 _REAP_S = 5.0
 
@@ -88,7 +88,7 @@ def launch_ray(
     agent, client, *serve = ports
     environment = head_environment(settings, temp_dir=temp_dir, token_path=token_path, ports=serve)
     command = [
-        sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
+        sys.executable, "-m", "twinscore.stack.head", "--head",
         "--node-ip-address", LOOPBACK, "--port", str(settings.ray_port),
         "--dashboard-host", LOOPBACK, "--dashboard-port", str(settings.dashboard_port),
         "--dashboard-agent-listen-port", str(agent), "--ray-client-server-port", str(client),
@@ -122,8 +122,8 @@ def launch_edge(settings: Settings, *, folder: Path, ingress: Sequence[str], met
 def temp_folder(home: Path) -> Path:
     """Return the stack's folder for sockets and Ray's session, without making it.
 
-    A socket path may have 107 bytes and Ray and HAProxy add up to 85, so it is short and not under `home`. Ray opens
-    its own folder to everybody (0777), so Ray gets one inside.
+    A socket path may have 107 bytes, HAProxy's 97, and Ray adds up to 85, Serve's HAProxy 73; so it is short and not
+    under `home`. Ray opens its own folder to everybody (0777), so Ray gets one inside.
     """
     base = Path(tempfile.gettempdir())
     if len(str(base)) > _TEMP_DIR_WIDTH - 12:

@@ -6,12 +6,16 @@ from alembic import context
 
 from twinscore.adapters.rollout_tables import METADATA, VERSION_TABLE
 
-__all__: list[str] = []
+__all__ = ["run"]
 
-context.configure(
-    connection=context.config.attributes["connection"],
-    target_metadata=METADATA,
-    version_table=VERSION_TABLE,
-)
-with context.begin_transaction():
-    context.run_migrations()
+
+def run() -> None:
+    """Bring the tables of the connection up to date."""
+    context.configure(
+        connection=context.config.attributes["connection"], target_metadata=METADATA, version_table=VERSION_TABLE
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+run()

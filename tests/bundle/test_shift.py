@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinscore.batch.shift import psi, psi_by_chance, shift_of
+from twinscore.bundle.shift import psi, psi_by_chance, shift_of
 
 counts = st.lists(st.integers(0, 10**9), min_size=2, max_size=30)
 

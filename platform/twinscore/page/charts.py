@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["bar", "histogram"]
+__all__ = ["bar", "grid", "histogram", "span"]
 
 _HEIGHT = 100.0
 _GAP = 0.12
@@ -59,4 +59,32 @@ def histogram(bins: Sequence[dict[str, Any]], label: str) -> str:
     return (
         f'<svg class="histogram" viewBox="0 -2 {len(bins)} 102" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(label, quote=True)}">{"".join(shapes)}{outline}</svg>'
+    )
+
+
+def span(share: float, low: float, high: float, most: float) -> str:
+    """Draw a bar with the ends of its interval as a mark; `low` and `high` in the unit of `most`, the whole width."""
+    return bar(share, reference=(low / most, high / most))
+
+
+def grid(counts: Sequence[Sequence[int]], label: str) -> str:
+    """Draw counts as squares, the fuller the darker: `counts[across][up]`, with the diagonal as a line.
+
+    Args:
+        counts: square, (n, n).
+        label: what the picture says, for those who do not see it.
+    """
+    size = len(counts)
+    most = max((rows for column in counts for rows in column), default=0) or 1
+    shapes = [
+        f'<rect class="run" x="{across}" y="{size - 1 - up}" width="1" height="1" '
+        f'fill-opacity="{0.12 + 0.88 * (rows / most) ** 0.35:.2f}"><title>{rows:,}</title></rect>'
+        for across, column in enumerate(counts)
+        for up, rows in enumerate(column)
+        if rows
+    ]
+    line = f'<path class="outline" d="M0 {size}L{size} 0" vector-effect="non-scaling-stroke"/>'
+    return (
+        f'<svg class="histogram" viewBox="0 0 {size} {size}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(label, quote=True)}">{"".join(shapes)}{line}</svg>'
     )

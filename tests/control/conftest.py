@@ -1,0 +1,45 @@
+"""A small bundle in a registry and a lake of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from twinscore.adapters.mlflow_models import BUNDLE_TAG
+from twinscore.settings import Settings, load_settings
+from twinscore.testing.models import make_bundle
+from twinscore.wiring import model_store
+
+if TYPE_CHECKING:
+    from twinscore.bundle.files import Bundle
+
+Register = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of 300 rows and 5 trees."""
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "bundle", "binary", rows=300, trees=5)
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A home with an embedded registry."""
+    settings = load_settings(home=tmp_path_factory.mktemp("home"))
+    model_store(settings)
+    return settings
+
+
+@pytest.fixture
+def register(platform: Settings, bundle: Bundle) -> Register:
+    """Registers the bundle as version 1 of a model, and returns the folder in which the registry keeps its files."""
+
+    def make(model: str, digest: str | None = None) -> Path:
+        tags = {BUNDLE_TAG: digest or bundle.digest}
+        made = model_store(platform).register(model, bundle.folder, metrics={}, params={}, tags=tags)
+        return Path(made.source)
+
+    return make
