@@ -17,6 +17,9 @@ def serve_command(
     spec: Annotated[
         Path | None, typer.Option(help="YAML with every serving option, such as deployments/loans.yaml.")
     ] = None,
+    follow: Annotated[
+        bool, typer.Option(help="Start the control, so that moving @champion in the registry changes what is live.")
+    ] = True,
 ) -> None:
     """Serve a model version over HTTP on the running stack."""
     from rich.console import Console
@@ -24,6 +27,8 @@ def serve_command(
 
     from twinscore.access.local import local_key
     from twinscore.clock import SystemClock
+    from twinscore.control.app import start_control
+    from twinscore.control.orders import ref_to_serve
     from twinscore.online.client import PredictClient
     from twinscore.online.deploy import serve_model
     from twinscore.online.spec import ServeSpec, load_serve_spec
@@ -37,7 +42,9 @@ def serve_command(
     settings = load_settings()
     with console.status(f"Starting {escape(options.model)} ..."):
         with connect(settings, need_stack=True):
-            url = serve_model(settings, model or options.model, spec=options)
+            url = serve_model(settings, ref_to_serve(settings, model or options.model), spec=options)
+            if follow:
+                start_control(settings)
         api_key = local_key(settings.home, now=SystemClock().now())
         with PredictClient(url, api_key=api_key) as client:
             facts = client.version()

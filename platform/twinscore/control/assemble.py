@@ -11,12 +11,12 @@ from twinscore.control.mirror import Mirror
 from twinscore.control.reconcile import Reconciler
 from twinscore.control.scrape import Scrape
 from twinscore.control.traffic import Traffic
-from twinscore.online.challenger import ChallengerOptions
 from twinscore.online.routes import served_models
 from twinscore.rollout.policy_file import policy_for
 from twinscore.wiring import alias_store, open_rollout_store
 
 if TYPE_CHECKING:
+    from twinscore.online.challenger import ChallengerOptions
     from twinscore.rollout.evidence import Evidence
     from twinscore.rollout.policy import Policy
     from twinscore.rollout.state import Rollout

@@ -1,12 +1,11 @@
 """A model's aliases and tags, read and written beside the loop, so that a registry that hangs holds nothing up.
 
-Whoever decides takes the newest reading and leaves what is wanted; this thread reads, compares, writes, and reads again.
+Whoever decides takes the newest reading and leaves what is wanted; this thread reads, compares, writes and looks again.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -15,6 +14,8 @@ from twinscore.errors import ModelNotFound, SettingsInvalid, TwinscoreError
 from twinscore.rollout.wanted import wanted_moves, wanted_tags
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from twinscore.ports.alias_store import AliasStore
     from twinscore.rollout.state import ModelState
 

@@ -1,4 +1,4 @@
-"""What people order, left in the control's store and waited for; whichever control acts takes it from there."""
+"""What people ask of the control, left in the control's store and waited for; whichever control acts takes it from there."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from twinscore.control.app import APP
+from twinscore.errors import StoreConflict
+from twinscore.ports.model_store import parse_ref
+from twinscore.rollout.state import ModelState
+from twinscore.wiring import open_rollout_store
+
 if TYPE_CHECKING:
     from twinscore.ports.rollout_store import ControlStore
     from twinscore.rollout.seen import Command
+    from twinscore.settings import Settings
 
-__all__ = ["leave", "outcome_of"]
+__all__ = ["leave", "outcome_of", "ref_to_serve"]
 
 _POLL_S = 0.1
 
@@ -32,3 +39,28 @@ def outcome_of(store: ControlStore, command_id: str, *, timeout_s: float) -> str
         if found is not None or time.monotonic() >= deadline_s:
             return found
         time.sleep(_POLL_S)
+
+
+def ref_to_serve(settings: Settings, ref: str) -> str:
+    """Return which version a person who says `serve` shall get: of a model that is under control, the live one.
+
+    Raises:
+        StoreConflict: another version was named; that is a promotion.
+    """
+    from ray import serve
+
+    wanted = parse_ref(ref)
+    if APP not in serve.status().applications:
+        return ref
+    with open_rollout_store(settings) as store:
+        stored = store.rollouts.load(wanted.model)
+    live = None if stored is None else ModelState.from_json(stored.document["state"]).live
+    if live is None:
+        return ref
+    if wanted.version not in (None, live):
+        message = (
+            f"Version {live} of {wanted.model} is live and the control keeps it so. Ask for version {wanted.version} "
+            f"with `twinscore promote --model {wanted.model} --version {wanted.version}`; --immediate skips the stages."
+        )
+        raise StoreConflict(message, model=wanted.model, live=live)
+    return f"{wanted.model}/{live}"
