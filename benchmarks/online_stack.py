@@ -57,7 +57,7 @@ class Stack:
         """
         spec = self.settings.home / "deployment.yaml"
         spec.write_text(yaml.safe_dump({"model": f"{MODEL}@champion", **options}))
-        self.run("serve", "--spec", str(spec))
+        self.run("serve", "--no-follow", "--spec", str(spec))
         return f"http://127.0.0.1:{self.settings.serve_port}/{MODEL}/predict"
 
     def run(self, *words: str) -> str:

@@ -20,7 +20,6 @@ from twinscore.audit.operate import replay_request
 from twinscore.audit.places import model_folder
 from twinscore.audit.reader import read_model
 from twinscore.errors import ModelNotReady, StoreConflict
-from twinscore.online.answer import Prediction
 from twinscore.online.asked import Asked
 from twinscore.online.beside import apply_plan
 from twinscore.online.caller import Scored
@@ -343,12 +342,3 @@ def test_the_price_of_a_canary_call(plain: Any, binary: Any) -> None:
     print("median milliseconds by arm:", json.dumps(medians))
 
     assert all(len(times) > 100 for times in took.values())
-
-
-def test_predictions_stay_as_they_are_without_challengers(binary: Any) -> None:
-    """An ordinary answer has no arm per row: the fields are left out, not null."""
-    decoded, _ = binary.endpoint.decode([binary.rows[0]])
-    found: list[Prediction] = binary.endpoint.predictions(binary.endpoint.score(Asked(decoded)))
-    import msgspec
-
-    assert b'"arm"' not in msgspec.json.encode(found[0])

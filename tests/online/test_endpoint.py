@@ -17,7 +17,8 @@ from structlog.testing import capture_logs
 from twinscore.contract.compile import compile_contract
 from twinscore.contract.model import Expectation
 from twinscore.errors import BundleInvalid
-from twinscore.online.answer import MAX_FAULTS, Answer
+from twinscore.online.answer import MAX_FAULTS, Answer, Prediction
+from twinscore.online.asked import Asked
 from twinscore.online.endpoint import ROW_WISE_MAX, Endpoint
 from twinscore.online.request import Limits
 from twinscore.scoring.table import check_and_score
@@ -331,3 +332,10 @@ def test_a_contract_that_refuses_its_own_reference_rows_is_refused(binary: Train
 
     with pytest.raises(BundleInvalid, match="refuses every reference row"):
         Endpoint(bundle, model="members", version="1").example()
+
+
+def test_predictions_stay_as_they_are_without_challengers(binary: Any) -> None:
+    """An ordinary answer has no arm per row: the fields are left out, not null."""
+    decoded, _ = binary.endpoint.decode([binary.rows[0]])
+    found: list[Prediction] = binary.endpoint.predictions(binary.endpoint.score(Asked(decoded)))
+    assert b'"arm"' not in msgspec.json.encode(found[0])

@@ -30,6 +30,7 @@ def route_command(
     """Show or change who is asked beside a model's live version."""
     from rich.console import Console
 
+    from twinscore.control.orders import controlled
     from twinscore.online.beside import apply_plan
     from twinscore.online.routes import roll_back
     from twinscore.settings import load_settings
@@ -48,6 +49,8 @@ def route_command(
         elif asked_for:
             plan = _plan(model, file, clear=clear, canary=canary, ab=ab, share=share, shadow=shadow, sampling=sampling)
             applied = apply_plan(settings, model, plan)
+        if asked_for and controlled(model):
+            console.print("The control follows this model and makes its routing what promotion wants, within seconds.")
         if asked_for:
             console.print(f"In force on {applied.replicas} replicas after {applied.seconds:.1f} s.")
         _show(console, model)

@@ -1,4 +1,4 @@
-"""What people ask of the control, left in the control's store and waited for; whichever control acts takes it from there."""
+"""What people ask of the control, left in its store and waited for; whichever control acts takes it from there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from twinscore.rollout.seen import Command
     from twinscore.settings import Settings
 
-__all__ = ["leave", "outcome_of", "ref_to_serve"]
+__all__ = ["controlled", "leave", "outcome_of", "ref_to_serve"]
 
 _POLL_S = 0.1
 
@@ -39,6 +39,16 @@ def outcome_of(store: ControlStore, command_id: str, *, timeout_s: float) -> str
         if found is not None or time.monotonic() >= deadline_s:
             return found
         time.sleep(_POLL_S)
+
+
+def controlled(model: str) -> bool:
+    """Tell whether a control runs that has written the routing of this model."""
+    from ray import serve
+
+    from twinscore.online.routes import current_routing
+
+    routing = current_routing(model)
+    return APP in serve.status().applications and routing is not None and routing.term > 0
 
 
 def ref_to_serve(settings: Settings, ref: str) -> str:
