@@ -88,9 +88,9 @@ def test_a_version_that_eats_memory_dies_alone(platform: Settings, register: Reg
 
 def test_a_store_that_never_answers_is_left(platform: Settings, black_hole: str) -> None:
     """A look that is still fetching when its time is over ends, and says so; no process of it stays."""
-    checked = check_candidate(platform, black_hole, "1", time_s=8.0)
+    checked = check_candidate(platform, black_hole, "1", time_s=4.0)
 
-    assert "fetch: looking at hole/1 ended without a verdict, for it took longer than 8 s." == checked.waiting
+    assert "fetch: looking at hole/1 ended without a verdict, for it took longer than 4 s." == checked.waiting
     assert [] == examiners()
 
 
@@ -144,7 +144,7 @@ def test_only_files_that_stay_away_are_refused_late(found: Checked, waited_s: fl
 def test_closing_leaves_no_process(platform: Settings, black_hole: str) -> None:
     """What looks when everything ends is ended, too."""
     candidates = Candidates(platform)
-    candidates.look(black_hole, "1")
+    wait_until(lambda: candidates.look(black_hole, "1"), lambda _: bool(candidates._busy))
     candidates.close()
 
     threads = [thread for thread in threading.enumerate() if thread.name == "candidate"]

@@ -3,8 +3,8 @@
 The files of a version come from whoever may register one. They are checked against their digests before any is parsed,
 but digests are written by the same hand, so parsing happens here: what eats memory, hangs or crashes ends this process.
 
-It imports what takes seconds, waits for one line of JSON, says each step as it begins and last what it found. It ends
-when its input does, and by a timer of its own when nobody is left to stop it.
+It imports what takes seconds and says so, waits for one line of JSON, says each step as it begins and last what it
+found. It ends when its input does, and by a timer of its own when nobody is left to stop it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ __all__ = ["examine", "main"]
 
 _MIB = 1024 * 1024
 _GRACE_S = 5
+_START_S = 120
 _PIECES = {
     "contract.yaml": "contract",
     "golden.parquet": "golden rows",
@@ -44,7 +45,10 @@ def main() -> int:
     os.dup2(2, 1)
     # As they are, without a look at the environment: whoever asks has read it.
     settings = Settings(**json.loads(sys.stdin.readline() or "{}"))
+    signal.alarm(_START_S)
     _import(settings)
+    signal.alarm(0)
+    _say(said, step="check")
     line = sys.stdin.readline()
     if not line:
         return 0

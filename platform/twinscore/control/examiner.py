@@ -45,8 +45,13 @@ class Examiner:
             self._process.stdin.flush()
 
     def ask(self, request: dict[str, Any], time_s: float) -> tuple[list[dict[str, Any]], str]:
-        """Send the one request, and return what was said, and how it ended where it did not end well."""
+        """Send the one request, and return what was said, and how it ended where it did not end well.
+
+        The time begins when the process is ready, for its start says nothing of the version.
+        """
+        assert self._process.stdout is not None
         try:
+            self._process.stdout.readline()
             said, _ = self._process.communicate(json.dumps(request) + "\n", timeout=time_s)
             ended = "" if self._process.returncode == 0 else _died(self._process.returncode, self._tail())
         except subprocess.TimeoutExpired:
