@@ -1,4 +1,4 @@
-"""A Ray head of our own as the stack keeps one, further nodes of it, and the members model served on it."""
+"""A Ray head of our own as the stack keeps one, and the members model served on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twinscore.stack.processes import end
 from twinscore.stack.state import stack_id
 from twinscore.wiring import model_store
 
-__all__ = ["deploy", "head", "own_settings", "worker"]
+__all__ = ["deploy", "head", "own_settings"]
 
 DRIVER = """
 import sys, time
@@ -68,19 +68,3 @@ def deploy(settings: Settings, environment: dict[str, str], cpus: float = 0.0) -
     """Serve two replicas, each with so many cores."""
     driver = [sys.executable, "-c", DRIVER, f"127.0.0.1:{settings.ray_port}", str(cpus)]
     subprocess.run(driver, env=environment, check=True, timeout=300)
-
-
-@contextmanager
-def worker(settings: Settings, environment: dict[str, str]) -> Iterator[int]:
-    """Add a node with room for one replica until the block ends; give the process that its raylet descends from."""
-    (agent,) = free_ports(1)
-    command = [
-        sys.executable, "-m", "ray.scripts.scripts", "start", "--address", f"127.0.0.1:{settings.ray_port}", "--block",
-        "--node-ip-address", "127.0.0.1", "--num-cpus", "1", "--object-store-memory", "100000000",
-        "--min-worker-port", "0", "--max-worker-port", "0", "--dashboard-agent-listen-port", str(agent),
-    ]  # fmt: skip
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as node:
-        try:
-            yield node.pid
-        finally:
-            node.kill()  # what is below it carries the stack's mark, and ends with the head
