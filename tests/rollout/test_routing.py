@@ -42,6 +42,7 @@ def test_a_routing_travels_as_json(found: Routing) -> None:
     [
         ({"epoch": 0}, "epoch"),
         ({"epoch": True}, "epoch"),
+        ({"term": -1}, "term"),
         ({"salt": ""}, "salt"),
         ({"salt": "x" * 65}, "salt"),
         ({"deadline_ms": 0}, "deadline_ms"),
@@ -86,14 +87,14 @@ def test_wrong_challengers_are_refused(changes: list[dict[str, Any]], word: str)
         Routing.from_json({**document, "challengers": [{**one, **change} for change in changes]})
 
 
-@given(st.integers(1, 50), st.integers(1, 50), st.booleans())
-def test_a_stale_epoch_is_refused(current: int, sent: int, same_words: bool) -> None:
-    """Only a newer epoch is taken, or the very document that is in force."""
-    in_force = replace(PLAIN, epoch=current)
-    coming = replace(PLAIN, epoch=sent, salt=PLAIN.salt if same_words else "other")
-    if sent > current or (sent == current and same_words):
+@given(st.integers(1, 50), st.integers(1, 50), st.integers(0, 2), st.integers(0, 2), st.booleans())
+def test_a_stale_epoch_is_refused(current: int, sent: int, term: int, sent_term: int, same_words: bool) -> None:
+    """Only a newer epoch of no older term is taken, or the very document that is in force."""
+    in_force = replace(PLAIN, epoch=current, term=term)
+    coming = replace(PLAIN, epoch=sent, term=sent_term, salt=PLAIN.salt if same_words else "other")
+    if coming == in_force or (sent > current and sent_term >= term):
         assert coming == accept(in_force, coming)
     else:
-        with pytest.raises(StoreConflict, match=f"epoch {current} is in force"):
+        with pytest.raises(StoreConflict, match=f"epoch {current} of term {term} is in force"):
             accept(in_force, coming)
     assert coming == accept(None, coming)

@@ -123,7 +123,8 @@ def ended(found: Stepped, kind: str, *, by: str, reason: str, refuse: bool = Tru
 def completed(found: Stepped, *, reason: str, now: datetime) -> Stepped:
     """Make the version of the rollout the one that is live for good.
 
-    Going back takes everything newer out of the history: it is no version that one goes back to.
+    A rollback takes everything newer out of the history: it is no version that one goes back to. Whoever promotes an
+    older version anew may go back to the one before.
     """
     state = found.state
     rollout = state.rollout
@@ -135,10 +136,11 @@ def completed(found: Stepped, *, reason: str, now: datetime) -> Stepped:
         evidence=_evidence(rollout),
     )  # fmt: skip
     was = state.serving
-    if version in state.recent:
+    if rollout.kind == "rollback" and version in state.recent:
         recent = state.recent[state.recent.index(version) + 1 :]
     else:
-        recent = (() if was is None else (was,)) + state.recent
+        older = tuple([one for one in state.recent if one not in (version, was)])
+        recent = (() if was in (None, version) else (was,)) + older
     recent = recent[:_RECENT]
     digests = {**state.digests, **({} if was is None else {was: state.serving_digest or ""})}
     gone_back = rollout.kind == "rollback" and was is not None
