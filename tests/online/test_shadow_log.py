@@ -145,8 +145,9 @@ def test_records_pair_with_the_answers(replica: Replica, binary: Any, second: En
     }
     features = [name for name in table.column_names if name.startswith("feature_")]
     pairs = list(zip(by_role["live"], by_role["shadow"], strict=True))
-    scored = second.score(Asked((), table=binary.table.slice(0, start)))
-    wanted = {row["row_id"]: score for row, score in zip(binary.rows, scored.scored["score"].to_pylist(), strict=False)}
+    scored = second.score(Asked((), table=binary.table.slice(0, start))).scored
+    assert scored is not None
+    wanted = {row["row_id"]: score for row, score in zip(binary.rows, scored["score"].to_pylist(), strict=False)}
 
     assert f"twinscore_shadow_recorded_total {start}.0" in page
     assert len(before) == 2 * len(sent)

@@ -68,7 +68,7 @@ def test_who_is_asked_follows_from_the_state() -> None:
 
 def test_each_rollout_has_a_salt_of_its_own() -> None:
     """Unless an A/B test runs, whose people would be divided anew; it lasts as long as the canary."""
-    salts = []
+    salts: list[str | None] = []
     for _ in range(2):
         found = settled_world()
         found.clock.advance(len(salts))
