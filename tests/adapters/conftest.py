@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import base64
 import itertools
-import os
-import pwd
-import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +16,7 @@ from twinscore.settings import Settings, load_settings
 from twinscore.testing.models import make_bundle
 from twinscore.wiring import open_rollout_store
 
+from ..postgres import postgresql
 from .mlflow_server import mlflow_server
 from .places import IcebergPlace, Place, PostgresPlace, SqlitePlace
 
@@ -65,43 +60,8 @@ def server(registry_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """Address of a PostgreSQL of our own, without the password, which stands in PGPASSWORD."""
-    programs = _postgres_programs()
-    # PostgreSQL refuses to run as root; a socket's path may have 107 letters.
-    owner = next((name for name in ("postgres", "nobody") if os.getuid() == 0 and _is_user(name)), None)
-    folder = Path(tempfile.mkdtemp(prefix="tspg", dir="/tmp"))
-    secret = folder / "password"
-    secret.write_text("s3cret-in-tests")
-    if owner:
-        for path in (folder, secret):
-            shutil.chown(path, owner)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-
-    def run(program: str, *arguments: str) -> None:
-        # The server inherits the outputs and would keep a pipe open, so they go to a file.
-        with (folder.parent / f"{folder.name}.log").open("w+") as log:
-            command = [str(programs / program), "-D", str(folder / "data"), *arguments]
-            done = subprocess.run(command, user=owner, cwd="/", stdout=log, stderr=log, check=False)
-            log.seek(0)
-            assert done.returncode == 0, log.read()
-
-    before = os.environ.get("PGPASSWORD")
-    try:
-        run("initdb", "-U", "scorer", f"--pwfile={secret}", "-A", "scram-sha-256", "--no-sync", "-E", "UTF8")
-        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=40"
-        run("pg_ctl", "-w", "-o", options, "-l", str(folder / "server.log"), "start")
-        os.environ["PGPASSWORD"] = "s3cret-in-tests"
-        try:
-            yield f"postgresql://scorer@127.0.0.1:{port}"
-        finally:
-            run("pg_ctl", "-w", "-m", "immediate", "stop")
-    finally:
-        os.environ.pop("PGPASSWORD", None)
-        if before is not None:
-            os.environ["PGPASSWORD"] = before
-        shutil.rmtree(folder, ignore_errors=True)
-        (folder.parent / f"{folder.name}.log").unlink(missing_ok=True)
+    with postgresql() as address:
+        yield address
 
 
 _NUMBERS = itertools.count()
@@ -141,21 +101,3 @@ def control(control_settings: Settings) -> Iterator[ControlStore]:
     """The control store of these settings, open."""
     with open_rollout_store(control_settings) as store:
         yield store
-
-
-def _postgres_programs() -> Path:
-    """Return the folder of initdb and pg_ctl, the newest where there are several, or skip."""
-    on_path = shutil.which("initdb")
-    if on_path:
-        return Path(on_path).resolve().parent
-    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    if not installed:
-        pytest.skip("no PostgreSQL is installed (on Debian and Ubuntu: the package postgresql)")
-    return installed[-1].parent
-
-
-def _is_user(name: str) -> bool:
-    try:
-        return bool(pwd.getpwnam(name))
-    except KeyError:
-        return False

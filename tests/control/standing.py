@@ -136,7 +136,7 @@ class Heard:
 
 
 @contextmanager
-def standing(place: Path) -> Iterator[Standing]:
+def standing(place: Path, control_store: str | None = None) -> Iterator[Standing]:
     """Bring everything up with version 1 live, and take it down again."""
     from twinscore.control.app import start_control
     from twinscore.online.deploy import serve_model
@@ -148,6 +148,7 @@ def standing(place: Path) -> Iterator[Standing]:
     settings = load_settings(
         home=place / "home", policies=policies, mlflow_port=mlflow, ray_port=ray_port, dashboard_port=dashboard,
         serve_port=edge, num_cpus=2, control_poll_s=0.5, control_lease_s=5,
+        control_store=control_store,
     )  # fmt: skip
     try:
         up(settings)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,21 @@ import pytest
 from scipy.stats import binom
 
 from twinscore.rollout.ledger import Entry, verify_chain
-from twinscore.wiring import open_rollout_store
+from twinscore.wiring import alias_store, open_rollout_store
 
+from ..postgres import postgresql
 from .browser import RegistryPages, chromium
 from .standing import MODEL, Standing, standing
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 
-@pytest.fixture(scope="module")
-def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def stand(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
     """A stack of this module's own, with version 1 live."""
-    with standing(tmp_path_factory.mktemp("promotion")) as found:
+    place = tmp_path_factory.mktemp("promotion")
+    server = postgresql() if request.param == "postgresql" else nullcontext(None)
+    with server as address, standing(place, address and f"{address}/postgres") as found:
         yield found
 
 
@@ -86,6 +90,29 @@ def test_a_control_that_is_killed_goes_on_where_it_was(stand: Standing) -> None:
     assert {live} == {version for _, _, version, arm in heard.answers if arm == "live"}
 
 
+def test_shadow_and_challenger_are_asked_until_their_alias_is_removed(stand: Standing) -> None:
+    """Both aliases act without a rollout, and end with their alias; a version without a bundle is refused by name."""
+    live = stand.status()["serving"]
+    other = "1" if live == "2" else "2"
+    registry = alias_store(stand.settings)
+    empty = version_without_a_bundle(stand)
+    with stand.load() as heard:
+        registry.move(MODEL, "challenger", other, expected=None)
+        registry.move(MODEL, "shadow", empty, expected=None)
+        stand.until(lambda _: any(arm == "ab" for _, _, _, arm in heard.answers), "answers of the challenger")
+        stand.until(lambda status: empty in status["refused"], "the refusal of the version without a bundle")
+        registry.move(MODEL, "challenger", None, expected=other)
+        stand.until(lambda status: status["challenger"] is None, "the end of the challenger")
+    refused = stand.status()["refused"][empty]
+    registry.move(MODEL, "shadow", None, expected=empty)
+    asked, had = heard.share("ab")
+
+    print(f"\n{heard.statuses}; the challenger had {asked} of {had}; {refused}")
+    assert {200} == set(heard.statuses)
+    assert {other} == {version for _, _, version, arm in heard.answers if arm == "ab"}
+    assert "bundle" in refused
+
+
 def test_an_emergency_and_the_way_back_without_the_registry(stand: Standing) -> None:
     """Immediate promotion skips the stages and is recorded as such; going back needs no registry."""
     was = stand.status()["serving"]
@@ -131,3 +158,14 @@ def stop_registry(stand: Standing) -> None:
     state = read_state(stand.settings)
     assert state is not None
     os.killpg(os.getpgid(state.mlflow.pid), signal.SIGKILL)
+
+
+def version_without_a_bundle(stand: Standing) -> str:
+    """Register a version whose files are not a model at all, and return its number."""
+    from twinscore.adapters.mlflow_client import connect
+
+    client = connect(f"http://127.0.0.1:{stand.settings.mlflow_port}")
+    folder = stand.policies.parent / "no-bundle"
+    folder.mkdir(exist_ok=True)
+    (folder / "notes.txt").write_text("nothing here")
+    return str(client.create_model_version(MODEL, str(folder)).version)

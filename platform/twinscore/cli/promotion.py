@@ -137,6 +137,22 @@ def stop_command() -> None:
     Console().print("The control has ended; models go on as they are.")
 
 
+@control_app.command("webhook")
+def webhook_command(
+    url: Annotated[str, typer.Option(help="Address of the control's webhook, as the registry's server reaches it.")],
+) -> None:
+    """Let the registry call when an alias moves; the control polls all the same, so nothing depends on it."""
+    from rich.console import Console
+
+    from twinscore.control.hints import make_webhook_secret
+    from twinscore.settings import load_settings
+    from twinscore.wiring import subscribe_to_aliases
+
+    settings = load_settings()
+    subscribe_to_aliases(settings, "twinscore", url, make_webhook_secret(settings))
+    Console().print(f"The registry calls {url} when an alias moves.")
+
+
 def _ask(model: str, name: Any, by: str, reason: str, **more: Any) -> None:
     """Leave a command for the control and say what became of it."""
     from rich.console import Console
