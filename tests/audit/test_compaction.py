@@ -215,6 +215,18 @@ def test_a_segment_waits_for_its_contract(tmp_path: Path, bundle: Bundle) -> Non
     assert 5 == done.rows
 
 
+def test_a_canarys_records_stand_under_the_live_contract(tmp_path: Path, bundle: Bundle) -> None:
+    """A bundle with another contract answered some of the rows; those of the live one say what the rows are."""
+    other = replace(bundle.contract, version=bundle.contract.version + 1)
+    records = scored_records(bundle, 6)
+    canary = {"bundle_digest": "c" * 64, "role": "canary", "arm": "canary"}
+    write_log(tmp_path, [msgspec.structs.replace(record, **canary) for record in records[:3]] + records[3:])
+    done = compact_model(tmp_path, KEY, lambda digest: bundle.contract if digest == bundle.digest else other)
+
+    assert (6, ()) == (done.rows, tuple(done.waiting))
+    assert {"c" * 64, bundle.digest} == {row["bundle_digest"] for row in log_rows(tmp_path)}
+
+
 def test_a_parquet_file_that_was_changed_is_named(tmp_path: Path, bundle: Bundle) -> None:
     """After compaction the signed head speaks for the file: another byte, or no file, and `verify` names it."""
     write_log(tmp_path, scored_records(bundle, 5))

@@ -177,18 +177,25 @@ class _Work:
         for entry in entries:
             day = datetime.fromtimestamp(entry.record.received_us / 1e6, UTC).date().isoformat()
             groups.setdefault((day, entry.record.contract_digest), []).append(entry)
-        return {group: table_of(members, self._contract(members[0])) for group, members in groups.items()}
+        return {group: table_of(members, self._contract(group[1], members)) for group, members in groups.items()}
 
-    def _contract(self, entry: Entry) -> Contract | None:
-        digest, bundle = entry.record.contract_digest, entry.record.bundle_digest
+    def _contract(self, digest: str, entries: list[Entry]) -> Contract | None:
+        """Return the contract of records that name its digest.
+
+        A canary's records stand under the live version's contract, so not every bundle that they name carries it.
+        """
         if not digest:
             return None
-        if digest not in self.contracts:
+        bundles = list(dict.fromkeys([entry.record.bundle_digest for entry in entries]))
+        for bundle in bundles:
+            if digest in self.contracts:
+                break
             contract = self.contract_of(bundle)
-            if contract.digest != digest:
-                message = f"Bundle {bundle[:12]} has contract {contract.digest[:12]}, its records say {digest[:12]}."
-                raise AuditDamaged(message, bundle=bundle)
-            self.contracts[digest] = contract
+            self.contracts[contract.digest] = contract
+        if digest not in self.contracts:
+            named = ", ".join([bundle[:12] for bundle in bundles])
+            message = f"Records name the contract {digest[:12]}, which no bundle of theirs has: {named}."
+            raise AuditDamaged(message, bundles=bundles, contract=digest)
         return self.contracts[digest]
 
     def _write(

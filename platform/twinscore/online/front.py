@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Front", "open_stream"]
 
 _MOST_STREAMS = 256
+_STREAM_WAIT_S = 0.1
+"""For a stream that somebody holds; there are others."""
 _EDGES_NOTICE_S = 1.0
 """Time for edges to read that a listener is draining."""
 _log = structlog.get_logger("twinscore.online")
