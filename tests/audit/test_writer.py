@@ -123,7 +123,7 @@ def test_segments_end_by_size_and_by_age(tmp_path: Path) -> None:
 def test_a_torn_tail_is_cut_and_the_segment_sealed(tmp_path: Path) -> None:
     """What a killed writer left is sealed by the next, which appends to a file of its own."""
     folder = tmp_path / "s"
-    writer = SegmentWriter(tmp_path, stream="s", key=KEY, reserve_bytes=1)
+    writer = SegmentWriter(tmp_path, stream="s", key=KEY, reserve_bytes=1, ahead_bytes=0)
     writer.commit([b"one", b"two"])
     writer._disk.close(writer._lock)  # as the end of the process would
     path = folder / "0000000001.segment"

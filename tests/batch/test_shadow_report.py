@@ -77,7 +77,7 @@ def logged(settings: Settings, bundle: Bundle, candidate: Bundle) -> Path:
 
 def test_a_shadow_is_reported(settings: Settings, logged: Path, bundle: Bundle, candidate: Bundle) -> None:
     """Every pair of the log, before and after compaction; what has no pair is said; JSON, page and pairs are there."""
-    output = settings.home / "report"
+    output = settings.home / "first"
     output.mkdir()
     (output / "notes.txt").write_text("mine")
     first = shadow_report(settings, "loans", "2", output, window=ALL, segments=["plan"])
@@ -102,7 +102,7 @@ def test_a_shadow_is_reported(settings: Settings, logged: Path, bundle: Bundle, 
 def test_a_window_and_what_is_wrong_with_it(settings: Settings, logged: Path) -> None:
     """A part of the time has its pairs; one without any, an unknown segment and an unknown live version are named."""
     del logged
-    output = settings.home / "report"
+    output = settings.home / "windows"
 
     def report(since_s: int, until_s: int, **more: Any) -> Any:
         bounds = pa.array([START_US + one * 1_000_000 for one in (since_s, until_s)], pa.timestamp("us", "UTC"))

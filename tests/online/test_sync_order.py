@@ -16,7 +16,7 @@ import pytest
 
 from .killing import Asking, Ledger, Nursery
 
-CALLS = ("write", "writev", "sendto", "sendmsg", "fdatasync", "fsync")
+CALLS = ("write", "pwrite64", "writev", "sendto", "sendmsg", "fdatasync", "fsync")
 LINE = re.compile(r"^(\d+) +(?:<\.\.\. )?(\w+)(?: resumed>|\()(.*)$")
 NAME = re.compile(r"q-\d{7}")
 ENOUGH = 60

@@ -73,8 +73,13 @@ class Clusters:
         """Divide rows by their units, (n_rows,) of any type; the same units fall into the same groups every time."""
         coded = pc.dictionary_encode(units)
         coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
-        unit = coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False).astype(np.int64)
-        shuffled = np.random.default_rng(_SEED).permutation(len(coded.dictionary) + 1)
+        n_units = len(coded.dictionary)
+        # By the order of the units themselves: the order in which a log is read is not the same every time.
+        rank = np.empty(n_units + 1, np.int64)
+        rank[pc.sort_indices(coded.dictionary).to_numpy()] = np.arange(n_units)
+        rank[n_units] = n_units
+        unit = rank[coded.indices.fill_null(n_units).to_numpy(zero_copy_only=False)]
+        shuffled = np.random.default_rng(_SEED).permutation(n_units + 1)
         return cls(unit, shuffled[unit] % _GROUPS)
 
     def taking(self, rows: NDArray[Any]) -> Clusters:
