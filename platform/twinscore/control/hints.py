@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from twinscore.access.files import MAY_READ, access_folder, read_guarded, write_private
+from twinscore.access.files import MAY_READ, access_folder, held, read_guarded, write_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,8 +35,9 @@ def webhook_secret(settings: Settings) -> str:
 
 def make_webhook_secret(settings: Settings) -> str:
     """Return the secret; one is made, readable by the owner of the home alone, where there is none."""
-    found = webhook_secret(settings)
-    if not found:
-        found = secrets.token_urlsafe(32)
-        write_private(webhook_secret_path(settings.home), found.encode(), mode=0o400)
+    with held(access_folder(settings.home)):
+        found = webhook_secret(settings)
+        if not found:
+            found = secrets.token_urlsafe(32)
+            write_private(webhook_secret_path(settings.home), found.encode(), mode=0o400)
     return found
