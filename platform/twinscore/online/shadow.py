@@ -39,10 +39,12 @@ class MirrorLimits:
     """Rows that wait; more are dropped."""
     max_bytes: int = 32 * 1024 * 1024
     """Bytes of the bodies that wait; more are dropped."""
-    batch_rows: int = 128
+    batch_rows: int = 24
     """Rows of one call, about; small, because a thread that pickles holds the others up."""
-    gather_s: float = 0.02
+    gather_s: float = 0.005
     """Between two calls, so that rows gather."""
+    busy_share: float = 0.1
+    """Of one core that the mirror itself may take; it shares the process, and Python's lock, with what answers."""
     timeout_s: float = 2.0
     """For the answer to one call."""
     rest_s: float = 0.25
@@ -183,13 +185,16 @@ class ShadowMirror:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        took_s = 0.0
         while not self._closed.is_set():
             self._filled.wait()
-            self._closed.wait(self._limits.gather_s)
+            self._closed.wait(max(self._limits.gather_s, took_s * (1 / self._limits.busy_share - 1)))
+            began_s = time.thread_time()
             batch = self._take()
             rows = [row for waiting in batch for row in self._chosen(waiting)]
             if rows and not self._closed.is_set() and not self._compare(rows):
                 self._closed.wait(self._limits.rest_s)
+            took_s = time.thread_time() - began_s
 
     def _take(self) -> list[_Waiting]:
         """Return the oldest requests, about one call's worth of rows."""
