@@ -16,7 +16,7 @@ from .standing import REPLACED_S, Stand, answers, edge_of, own_ray, unanswered, 
 
 pytestmark = [pytest.mark.cluster, pytest.mark.chaos, pytest.mark.timeout(1_800)]
 REDEPLOYS = 20
-WISHES = (
+WISHES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("members/2", {}),
     ("members/2", {"replicas": 1}),
     ("members/1", {"replicas": 1}),
