@@ -36,7 +36,7 @@ def test_what_is_not_up_or_not_known_is_left_out() -> None:
     """A version whose bundle is not known yet gets no application, one that is not up no entity."""
     known = _apps("m", WANTED, {"2": B})
 
-    assert ["m.canary.2"] == [app.name for app in known]
+    assert ["m.canary.2"] == [app.app for app in known]
     assert () == routing_wanted(NOW, WANTED, [], term=2).challengers
 
 

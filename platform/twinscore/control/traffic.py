@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 from twinscore.errors import ModelNotReady, SchemaMismatch, SettingsInvalid, StoreConflict, TwinscoreError
-from twinscore.online.challenger import app_name, app_state, remove_challenger, start_challenger
+from twinscore.online.challenger import app_name, app_state, challenger_apps, remove_challenger, start_challenger
 from twinscore.online.routes import apply_routing, current_routing
-from twinscore.rollout.routing import Challenger, Routing, Shadow, Target
+from twinscore.rollout.plan import promoted, routed
+from twinscore.rollout.routing import Routing, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from twinscore.online.challenger import ChallengerOptions
+    from twinscore.rollout.plan import Role
     from twinscore.rollout.wanted import WantedRouting
     from twinscore.settings import Settings
 
 __all__ = ["Converged", "Traffic", "routing_wanted"]
 
-Role = Literal["canary", "ab", "shadow"]
 _START_S = 60.0
 """For the application of a version to be up; then the version counts as one that cannot start."""
 _APPLY_S = 20.0
@@ -48,11 +49,10 @@ class Converged:
 class _App(NamedTuple):
     """An application that is wanted."""
 
-    name: str
+    app: str
     version: str
     digest: str
     role: Role
-    share: int
 
 
 class Traffic:
@@ -106,8 +106,8 @@ class Traffic:
         complete = len(up) == len(wanted.plan.versions)
         if _said(asked) != _said(current) or asked.term != current.term:
             current, complete = self._apply(current, asked, complete)
-        self._tidy(current, {app.name for app in apps})
-        failed = {app.version: self._failed[app.name] for app in apps if app.name in self._failed}
+        self._tidy(current, {app.app for app in apps})
+        failed = {app.version: self._failed[app.app] for app in apps if app.app in self._failed}
         right = wanted.live is None or current.live.version == wanted.live
         return Converged(current.live, complete and right, failed or None)
 
@@ -116,27 +116,27 @@ class Traffic:
 
         One that is in the routing already stays there while Serve repairs it: the live version answers meanwhile.
         """
-        if app.name in self._failed:
+        if app.app in self._failed:
             return False
-        state, words = app_state(app.name)
+        state, words = app_state(app.app)
         if state == "running":
-            self._begun_s.pop(app.name, None)
+            self._begun_s.pop(app.app, None)
             return True
         if state == "failed":
             self._give_up(app, f"Serve could not start it: {words or 'no reason given'}")
             return False
         now_s = self._clock_s()
         if state == "gone":
-            self._begun_s[app.name] = now_s
+            self._begun_s[app.app] = now_s
             start_challenger(self._settings, self.model, app.version, app.digest, app.role, options=self._options)
-        elif now_s - self._begun_s.setdefault(app.name, now_s) > _START_S:
+        elif now_s - self._begun_s.setdefault(app.app, now_s) > _START_S:
             self._give_up(app, f"it did not start within {_START_S:.0f} s")
-        return any(one.app == app.name for one in current.beside) and state == "starting"
+        return any(one.app == app.app for one in current.beside) and state == "starting"
 
     def _give_up(self, app: _App, why: str) -> None:
-        _log.warning("application_failed", model=self.model, app=app.name, why=why)
-        self._failed[app.name] = why
-        self._begun_s.pop(app.name, None)
+        _log.warning("application_failed", model=self.model, app=app.app, why=why)
+        self._failed[app.app] = why
+        self._begun_s.pop(app.app, None)
 
     def _apply(self, current: Routing, asked: Routing, complete: bool) -> tuple[Routing, bool]:
         """Write a routing; return the one in force then, and whether all that is wanted is in it."""
@@ -160,12 +160,9 @@ class Traffic:
 
     def _tidy(self, current: Routing, wanted: set[str]) -> None:
         """End applications that nobody wants and nobody asks, and forget what was given up for good."""
-        asked = {one.app for one in current.beside}
-        from ray import serve
-
-        prefixes = tuple([app_name(self.model, role, "") for role in ("canary", "ab", "shadow")])
-        for app in list(serve.status().applications):
-            if app.startswith(prefixes) and app not in wanted and app not in asked:
+        needed = wanted | {one.app for one in current.beside}
+        for app in challenger_apps(self.model):
+            if app not in needed:
                 remove_challenger(app)
         self._failed = {app: why for app, why in self._failed.items() if app in wanted}
         self._begun_s = {app: begun for app, begun in self._begun_s.items() if app in wanted}
@@ -176,50 +173,25 @@ def routing_wanted(current: Routing, wanted: WantedRouting, up: list[_App], *, t
 
     The version that was live stays loaded, so that going back is a pointer swap.
     """
-    plan = wanted.plan
-    live, previous = current.live, current.previous
-    if wanted.live is not None and wanted.digest and (wanted.live, wanted.digest) != (live.version, live.digest):
-        live, previous = Target(version=wanted.live, digest=wanted.digest), current.live
-    challengers = tuple(
-        [
-            Challenger(
-                arm=app.role, app=app.name, version=app.version, digest=app.digest, mode=app.role, share=app.share
-            )
-            for app in up
-            if app.role != "shadow"
-        ]
-    )
-    shadows = tuple(
-        [
-            Shadow(app=app.name, version=app.version, digest=app.digest, sampling=app.share)
-            for app in up
-            if app.role == "shadow"
-        ]
-    )
-    return replace(
-        current,
-        live=live,
-        previous=previous,
-        epoch=current.epoch + 1,
-        term=term,
-        challengers=challengers,
-        shadows=shadows,
-        salt=current.salt if plan.salt is None else plan.salt,
-        deadline_ms=plan.deadline_ms,
-        header_override=plan.header_override,
-    )
+    base = current
+    if wanted.live is not None and wanted.digest:
+        live = Target(version=wanted.live, digest=wanted.digest)
+        base = current if live == current.live else promoted(current, live)
+    apps = {(app.role, app.version): app for app in up}
+    found = routed(base, wanted.plan, lambda role, version: apps.get((role, version)))
+    return replace(found, epoch=current.epoch + 1, term=term)
 
 
 def _apps(model: str, wanted: WantedRouting, digests: Mapping[str, str]) -> list[_App]:
     plan = wanted.plan
-    asked: list[tuple[Role, str, int]] = [("shadow", one.version, one.sampling) for one in plan.shadows]
+    asked: list[tuple[Role, str]] = [("shadow", one.version) for one in plan.shadows]
     if plan.canary is not None:
-        asked.append(("canary", plan.canary.version, plan.canary.share))
+        asked.append(("canary", plan.canary.version))
     if plan.ab is not None:
-        asked.append(("ab", plan.ab.version, plan.ab.share))
+        asked.append(("ab", plan.ab.version))
     return [
-        _App(app_name(model, role, version), version, digests[version], role, share)
-        for role, version, share in asked
+        _App(app_name(model, role, version), version, digests[version], role)
+        for role, version in asked
         if version in digests
     ]
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from twinscore.errors import ModelNotReady, PredictFailed
 from twinscore.online.asked import Asked
@@ -20,6 +20,7 @@ from twinscore.online.caller import DEPLOYMENT, Scored
 from twinscore.online.footprint import MIB, Footprint, memory_bytes
 from twinscore.online.request import Limits
 from twinscore.online.switch import load_endpoint
+from twinscore.rollout.plan import Role
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,12 +36,12 @@ __all__ = [
     "Deployed",
     "app_name",
     "app_state",
+    "challenger_apps",
     "deploy_challenger",
     "remove_challenger",
     "start_challenger",
 ]
 
-Role = Literal["canary", "ab", "shadow"]
 AppState = Literal["running", "starting", "failed", "gone"]
 
 _NICE = 10
@@ -244,3 +245,11 @@ def _application(
     )
     folder = bundle_store(settings).path(one.digest)
     return wrap(replica).bind(str(folder), one.digest, model, one.version, Limits.of(settings), role, options.memory_mb)
+
+
+def challenger_apps(model: str) -> list[str]:
+    """Return the applications beside a model's gateway that Serve has, in whatever state."""
+    from ray import serve
+
+    prefixes = tuple([app_name(model, role, "") for role in get_args(Role)])
+    return [app for app in serve.status().applications if app.startswith(prefixes)]

@@ -8,20 +8,56 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
 from twinscore.errors import SettingsInvalid, near
 from twinscore.rollout.assign import BUCKETS
+from twinscore.rollout.routing import Challenger, Routing, Shadow
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from twinscore.rollout.routing import Routing, Target
+    from twinscore.rollout.routing import Target
 
-__all__ = ["ArmPlan", "RoutingPlan", "ShadowPlan", "as_share", "load_plan", "promoted", "rolled_back", "show_share"]
+__all__ = [
+    "ArmPlan",
+    "Beside",
+    "Role",
+    "RoutingPlan",
+    "ShadowPlan",
+    "as_share",
+    "load_plan",
+    "promoted",
+    "rolled_back",
+    "routed",
+    "show_share",
+]
+
+Role = Literal["canary", "ab", "shadow"]
+"""What a version is asked for beside the live one."""
 
 _Part = TypeVar("_Part")
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,2})?)\s*%")
+
+
+class Beside(Protocol):
+    """An application beside the gateway, and the version in it."""
+
+    @property
+    def app(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """The version's number."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """The bundle's."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +156,42 @@ def show_share(share: int) -> str:
     ('5%', '0.25%')
     """
     return f"{Decimal(share) / 100:f}%"
+
+
+def routed(current: Routing, plan: RoutingPlan, up: Callable[[Role, str], Beside | None]) -> Routing:
+    """Return the routing that asks the versions of a plan beside the live one, and no others.
+
+    Args:
+        current: the routing in force, which this one follows.
+        plan: who shall be asked.
+        up: the application of a version in a role; a version without one is left out.
+    """
+    challengers = []
+    modes: tuple[tuple[Literal["canary", "ab"], ArmPlan | None], ...] = (("canary", plan.canary), ("ab", plan.ab))
+    for mode, arm in modes:
+        one = None if arm is None else up(mode, arm.version)
+        if arm is not None and one is not None:
+            challengers.append(
+                Challenger(
+                    arm=arm.arm or mode, app=one.app, version=one.version, digest=one.digest, mode=mode, share=arm.share
+                )
+            )
+    found = [(up("shadow", shadow.version), shadow.sampling) for shadow in plan.shadows]
+    shadows = [
+        Shadow(app=one.app, version=one.version, digest=one.digest, sampling=sampling)
+        for one, sampling in found
+        if one is not None
+    ]
+    return replace(
+        current,
+        epoch=current.epoch + 1,
+        challengers=tuple(challengers),
+        shadows=tuple(shadows),
+        salt=current.salt if plan.salt is None else plan.salt,
+        entity=current.entity if plan.entity is None else plan.entity,
+        deadline_ms=plan.deadline_ms,
+        header_override=plan.header_override,
+    )
 
 
 def promoted(current: Routing, live: Target) -> Routing:
