@@ -59,7 +59,8 @@ class Answering:
         return made
 
     def __await__(self) -> Any:
-        raise NotImplementedError
+        message = "a mirror waits in a thread of its own, with `result`"
+        raise AssertionError(message)
 
     def result(self, *, timeout_s: float | None = None) -> Scored:
         """Score them."""

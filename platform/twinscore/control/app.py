@@ -122,7 +122,9 @@ class ControlReplica:
             self._control.store.commands.put, model, command.to_json(), command_id=command_id
         )
         self._control.loop.hint(model)
-        return JSONResponse({"id": waiting.id, "model": model, "command": command.to_json()}, status_code=202)
+        # What is kept: a request id that was used before names the command that came with it then.
+        kept = {"id": waiting.id, "model": waiting.model, "command": dict(waiting.document)}
+        return JSONResponse(kept, status_code=202)
 
     async def _webhook(self, request: Request) -> Response:
         body = await _body(request)

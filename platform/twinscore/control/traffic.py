@@ -91,7 +91,7 @@ class Traffic:
 
         Args:
             wanted: who shall answer.
-            digests: of the bundles of the versions beside; a version without one is left out for now.
+            digests: of the bundles of the versions beside; one that is not known is left out for now.
             term: epoch of the caller's lease.
 
         Raises:
@@ -100,7 +100,9 @@ class Traffic:
         current = current_routing(self.model)
         if current is None:
             return Converged(None)
-        apps = _apps(self.model, wanted, digests)
+        # What is in the routing was looked at when it came there; after a restart nobody has looked yet.
+        known = {one.version: one.digest for one in current.beside} | dict(digests)
+        apps = _apps(self.model, wanted, known)
         up = [app for app in apps if self._is_up(app, current)]
         asked = routing_wanted(current, wanted, up, term=term)
         complete = len(up) == len(wanted.plan.versions)

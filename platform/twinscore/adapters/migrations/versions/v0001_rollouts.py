@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from twinscore.errors import StoreConflict
+
 __all__ = ["downgrade", "upgrade"]
 
 revision = "0001"
@@ -77,9 +79,13 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Refuse: the ledger would go with the tables."""
-    message = "The tables of rollouts hold the ledger, so no migration removes them."
-    raise NotImplementedError(message)
+    """Refuse: the ledger would go with the tables.
+
+    Raises:
+        StoreConflict: always.
+    """
+    message = "The tables of rollouts hold the ledger, so no migration removes them. Restore a backup instead."
+    raise StoreConflict(message)
 
 
 # An entry can be added only. Whoever owns the database can take the guard away; the chain shows what was done then.
