@@ -1,15 +1,12 @@
-"""Drive shards through a pool of Ray Data actors; the only module of the batch path that speaks Ray Data.
+"""Drive shards through a pool of actors: a shard's description in, its result out.
 
-What flows through Ray is one small row per shard: its description in, its result out. The data itself goes from
-Parquet to Parquet inside one call, so the object store stays empty and a shard can be repeated.
+The data itself goes from Parquet to Parquet inside one call, so a shard can be repeated.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
-import os
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -20,6 +17,7 @@ import numpy as np
 import ray
 
 from twinscore import errors
+from twinscore.batch.actors import answers, free_cores
 from twinscore.batch.checkpoint import begin_shard
 from twinscore.batch.plan import Shard
 from twinscore.batch.session import ray_session
@@ -36,13 +34,10 @@ if TYPE_CHECKING:
     from twinscore.bundle.files import Bundle
     from twinscore.settings import Settings
 
-__all__ = ["Pool", "ScoreShard", "drive", "free_cores", "ray_workers"]
+__all__ = ["Pool", "ScoreShard", "drive", "ray_workers"]
 
 Pool = Callable[["Sequence[Shard]", "Mapping[int, NDArray[np.int64]]", "Bundle", ShardJob], "Iterator[ShardResult]"]
 """Scores shards somewhere: the shards, the positions of rows with a repeated key by shard, the bundle and the job."""
-
-_NICE = 15
-"""What Ray gives its workers where it is not told otherwise."""
 
 
 @contextlib.contextmanager
@@ -66,8 +61,6 @@ class ScoreShard:
         self._digest = digest
         self._job = job
         self._bundle: Bundle | None = None
-        # Replicas of the same machine answer somebody who waits.
-        os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Score the one shard in the batch: (1, [shard, duplicates]) in, (1, [result]) out.
@@ -120,10 +113,6 @@ def drive(
         TwinscoreError: the first error of a shard, as it was raised there; the others are stopped.
         PredictFailed: a worker died or failed in a way that we did not foresee.
     """
-    from ray.data import ActorPoolStrategy, DataContext, from_items
-
-    context = DataContext.get_current()
-    _quieten(context)
     rows = [
         {
             "shard": json.dumps(shard.to_plain()),
@@ -131,19 +120,10 @@ def drive(
         }
         for shard in shards
     ]
-    data = from_items(rows, override_num_blocks=len(rows)).map_batches(
-        ScoreShard,
-        batch_size=1,
-        batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=min(actors, len(rows))),
-        fn_constructor_args=(str(bundle.folder), bundle.digest, job),
-        num_cpus=1,
-    )
     try:
-        batch: Any
-        for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for text in batch["answer"].to_pylist():
-                answer = json.loads(text)
+        told = answers(ScoreShard, (str(bundle.folder), bundle.digest, job), rows, actors=actors)
+        with contextlib.closing(told):  # the first error stops the other shards at once
+            for answer in told:
                 if "error" in answer:
                     raise _rebuilt(answer)
                 yield ShardResult.from_plain(answer["result"])
@@ -155,22 +135,6 @@ def drive(
         problem = lines[-1].strip() if lines else type(error).__name__
         message = f"A worker failed while scoring: {problem}. Nothing became visible; the worker's log has the rest."
         raise PredictFailed(message, error=type(error).__name__) from error
-
-
-def free_cores() -> int:
-    """Return how many whole cores the cluster has to spare, at least 1: a run on a busy cluster waits for one."""
-    resources: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-    return max(int(resources.get("CPU", 1.0)), 1)
-
-
-def _quieten(context: Any) -> None:
-    """Leave the terminal to our own progress."""
-    context.enable_progress_bars = False
-    context.enable_operator_progress_bars = False
-    context.print_on_execution_start = False
-    for handler in logging.getLogger("ray.data").handlers:
-        if handler.get_name() == "console":
-            handler.setLevel(logging.ERROR)
 
 
 def _plain_fields(error: TwinscoreError) -> dict[str, Any]:

@@ -6,14 +6,13 @@ What flows through Ray is one small row per piece of the log; pairs go from the 
 from __future__ import annotations
 
 import json
-import logging
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
 
-from twinscore.batch.drive import free_cores
+from twinscore.batch.actors import answers, free_cores
 from twinscore.batch.session import ray_session
 from twinscore.errors import BundleInvalid, FileUnreadable, PredictFailed, TwinscoreError
 
@@ -68,6 +67,7 @@ class ReplayPiece:
         return pa.table({"answer": [json.dumps(answer)]})
 
     def _replay(self, piece: Piece) -> dict[str, Any]:
+        import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
         from twinscore.audit.candidate import replay_candidate
@@ -86,9 +86,9 @@ class ReplayPiece:
             on_damage=lambda found: damaged.append(found.message),
         )  # fmt: skip
         for place, rows in enumerate(tables):
-            for digest in dict.fromkeys(rows["bundle_digest"].to_pylist()):
+            for digest in pc.unique(rows["bundle_digest"]).to_pylist():
                 name = f"{piece.stream}-{piece.segment:010d}-{place}-{digest[:12]}"
-                part = rows.filter([found == digest for found in rows["bundle_digest"].to_pylist()])
+                part = rows.filter(pc.equal(rows["bundle_digest"], digest))
                 live = self._known(digest)
                 done = replay_candidate(part, live.contract, candidate, live=live, columns=job.columns, block=name)
                 counts.update(answered=part.num_rows - part["score"].null_count, refused=done.refused,
@@ -131,36 +131,19 @@ def replay_pieces(settings: Settings, pieces: Sequence[Piece], job: ReplayJob) -
         PredictFailed: a worker died.
         StackBroken: there is no Ray.
     """
-    from ray.data import ActorPoolStrategy, DataContext, from_items
-
     found: dict[str, Any] = {"counts": Counter(), "unable": Counter(), "damaged": []}
     if not pieces:
         return found
     with ray_session(settings):
-        context = DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        for handler in logging.getLogger("ray.data").handlers:
-            handler.setLevel(logging.ERROR)
-        data = from_items([piece._asdict() for piece in pieces], override_num_blocks=len(pieces)).map_batches(
-            ReplayPiece,
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=min(free_cores(), len(pieces))),
-            fn_constructor_args=(job,),
-            num_cpus=1,
-        )
         try:
-            batch: Any
-            for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for text in batch["answer"].to_pylist():
-                    answer = json.loads(text)
-                    if "error" in answer:
-                        message = f"The window cannot be replayed: {answer['error']}"
-                        raise FileUnreadable(message)
-                    found["counts"].update(answer["counts"])
-                    found["unable"].update(answer["unable"])
-                    found["damaged"] += answer["damaged"]
+            rows = [piece._asdict() for piece in pieces]
+            for answer in answers(ReplayPiece, (job,), rows, actors=free_cores()):
+                if "error" in answer:
+                    message = f"The window cannot be replayed: {answer['error']}"
+                    raise FileUnreadable(message)
+                found["counts"].update(answer["counts"])
+                found["unable"].update(answer["unable"])
+                found["damaged"] += answer["damaged"]
         except ray.exceptions.RayError as error:
             message = f"A worker failed while replaying: {str(error).splitlines()[-1]}. Nothing was reported."
             raise PredictFailed(message, error=type(error).__name__) from error
