@@ -17,6 +17,8 @@ from twinscore.ports.rollout_store import ControlStore, Lease
 from twinscore.settings import load_settings
 from twinscore.wiring import open_rollout_store
 
+from .patience import until
+
 
 class Turns:
     """Stands where a reconciler stands: counts its turns, and does in them what a test says."""
@@ -52,14 +54,6 @@ def control(
     """Start a control over two models."""
     made: Any = lambda model: Turns(model, counts, act)  # noqa: E731
     return Control(store.leases, lambda: ["loans", "members"], made, **{"poll_s": 0.05, "lease_s": 5.0, **more})
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_of_two_controls_one_acts_and_the_other_takes_over(store: ControlStore) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 from twinscore.control.mirror import Mirror
 from twinscore.errors import StoreUnavailable
 from twinscore.rollout.state import ModelState, PutBack
+
+from .patience import until
 
 
 class Registry:
@@ -56,14 +57,6 @@ def mirror(registry: Registry, on_change: Callable[[], None] = lambda: None) -> 
     """Follow the model `m`."""
     given: Any = registry
     return Mirror(given, "m", poll_s=0.02, on_change=on_change)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_serving_follows_what_is_live_and_its_tag_says_so() -> None:

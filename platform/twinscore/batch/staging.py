@@ -16,6 +16,7 @@ import glob
 import json
 import os
 import shutil
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ __all__ = [
 
 FACTS = "_run.json"
 """What an attempt must know of the first one, as long as the run is not committed."""
+_DROP_S = 2.0
+_AGAIN_S = 0.05
 _FOLDERS = (QUARANTINE, EXPLANATIONS, KEYS, SHARDS)
 
 
@@ -99,7 +102,7 @@ class Staging:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._ended or not may_go_on(error):
-            shutil.rmtree(self.folder, ignore_errors=True)
+            _drop(self.folder)
         self._release(remove=True)
 
     def commit(self, manifest: Mapping[str, Any]) -> None:
@@ -243,6 +246,15 @@ def _tidy(folder: Path) -> None:
         (folder / FACTS).unlink(missing_ok=True)
         for name in (SHARDS, KEYS):
             shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _drop(folder: Path) -> None:
+    """Remove a folder; a worker that is being ended may put a file into it while it goes, so look again for a while."""
+    until_s = time.monotonic() + _DROP_S
+    shutil.rmtree(folder, ignore_errors=True)
+    while folder.exists() and time.monotonic() < until_s:
+        time.sleep(_AGAIN_S)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _folder(target: Path, run_id: str) -> Path:

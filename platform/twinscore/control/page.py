@@ -1,29 +1,41 @@
-"""The page of promotion: where each model stands, as HTML that needs no script; draws, decides nothing."""
+"""The page of promotion: where each model stands, in the look of every report; draws, decides nothing."""
 
 from __future__ import annotations
 
-from html import escape
-from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any
+
+from twinscore.page.cards import card, table, text
+from twinscore.page.cards import page as whole_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = ["page"]
 
-_SIGNS = {"pass": "passes", "fail": "fails", "inconclusive": "not known yet"}
-_NUMBER = "{:.4g}"
+_REFRESH_S = 5
+_SIGNS = {
+    "pass": '<span class="good">passes</span>',
+    "fail": '<span class="bad">fails</span>',
+    "inconclusive": '<span class="warn">not known yet</span>',
+}
+_GATES = (("gate", ""), ("", "w"), ("candidate", "n"), ("live", "n"), ("samples", "n"), ("what was found", ""))
+_LEDGER = (("", "n"), ("when (UTC)", "w"), ("what", ""), ("versions", "w"), ("asked by", ""), ("why", ""))
 
 
 def page(overview: Mapping[str, Any]) -> str:
     """Return the page of what `status.overview` found."""
-    template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-    models = "".join([_model(one) for one in overview["models"]])
-    return template.substitute(
-        at=_text(overview["at"][:19].replace("T", " ")),
-        holds=_holds(overview["holds"]),
-        models=models or "<p>No model is served yet: <code>twinscore serve --model NAME</code>.</p>",
+    cards = [_model(one) for one in overview["models"]]
+    if not cards:
+        cards = [card("No model", "<p>None is served yet: <code>twinscore serve --model NAME</code>.</p>")]
+    if overview["holds"]:
+        cards.insert(0, card("Holds", _holds(overview["holds"])))
+    return whole_page(
+        title="twinscore: promotion",
+        heading="Promotion",
+        badge="",
+        summary=f"As of {_moment(overview['at'])} UTC; the page looks again every {_REFRESH_S} seconds.",
+        sections="".join(cards),
+        refresh_s=_REFRESH_S,
     )
 
 
@@ -37,88 +49,77 @@ def _model(one: Mapping[str, Any]) -> str:
         ("paused by", one["paused_by"]),
         ("waits", one["waits"]),
         ("trouble", one["trouble"]),
+        *[("refused", f"version {version}: {why}") for version, why in one["refused"].items()],
     ]
-    known = "".join([f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in facts if value])
-    refused = "".join([f"<li>version {_text(version)}: {_text(why)}</li>" for version, why in one["refused"].items()])
-    return (
-        f"<section><h2>{_text(one['model'])}</h2><dl>{known}</dl>"
-        f"{_rollout(one['rollout']) if one['rollout'] else ''}"
-        f"{f'<h3>Refused</h3><ul>{refused}</ul>' if refused else ''}"
-        f"{_ledger(one['ledger'])}</section>"
-    )
+    known = "".join([f"<dt>{name}</dt><dd>{text(value)}</dd>" for name, value in facts if value])
+    rollout = _rollout(one["rollout"]) if one["rollout"] else ""
+    return card(one["model"], f'<dl class="facts">{known}</dl>{rollout}{_ledger(one["ledger"])}')
 
 
 def _rollout(one: Mapping[str, Any]) -> str:
-    steps = "".join(
-        [f'<li class="{_step_class(place, one)}">{_text(title)}</li>' for place, title in enumerate(one["stages"])]
-    )
+    stages = " &rarr; ".join([_stage(place, title, one) for place, title in enumerate(one["stages"])])
     asked = f"{one['requests']:,} of {one['requests_wanted']:,} requests"
     deadline = ""
     if one["deadline_s"] is not None:
-        deadline = f"; {one['deadline_s']:,.0f} s after {one['stage_at'][11:19]} it is {_ends(one['on_deadline'])}"
+        ends = "rolled back" if one["on_deadline"] == "roll_back" else "paused for a person"
+        deadline = f"; {one['deadline_s']:,.0f} s after {one['stage_at'][11:19]} it is {ends}"
     return (
-        f"<h3>Version {_text(one['version'])} on its way, asked for by {_text(one['requested_by'])}</h3>"
-        f'<ol class="stages">{steps}</ol>'
-        f"<p><b>{_text(one['stage'])}</b>, {_text(one['share'])} of the entities, {asked}.</p>"
-        f"<p>It waits: {_text(one['waits'] or 'for nothing')}. Next: {_text(one['next'])}{_text(deadline)}.</p>"
+        f"<p><b>Version {text(one['version'])} is on its way</b>, asked for by {text(one['requested_by'])}.</p>"
+        f"<p>{stages}</p>"
+        f"<p>{text(one['stage'])}, {text(one['share'])} of the entities, {asked}."
+        f" It waits: {text(one['waits'] or 'for nothing')}. Next: {text(one['next'])}{text(deadline)}.</p>"
         f"{_gates(one['gates'])}"
     )
 
 
-def _ends(on_deadline: str) -> str:
-    return "rolled back" if on_deadline == "roll_back" else "paused for a person"
-
-
-def _step_class(place: int, one: Mapping[str, Any]) -> str:
-    if one["status"] == "checking":
-        return "ahead"
-    return "done" if place < one["place"] else "now" if place == one["place"] else "ahead"
+def _stage(place: int, title: str, one: Mapping[str, Any]) -> str:
+    if one["status"] == "checking" or place > one["place"]:
+        return f'<span class="quiet">{text(title)}</span>'
+    return f'<span class="badge good">{text(title)}</span>' if place == one["place"] else text(title)
 
 
 def _gates(gates: Iterable[Mapping[str, Any]]) -> str:
-    rows = "".join(
-        [
-            f'<tr class="{_text(one["outcome"])}"><td>{_text(one["gate"])}</td>'
-            f"<td>{_SIGNS.get(one['outcome'], _text(one['outcome']))}{' (dry run)' if one['dry_run'] else ''}</td>"
-            f"<td>{_number(one['value'])}</td><td>{_number(one['live_value'])}</td>"
-            f"<td>{one['samples']:,}</td><td>{_text(one['words'])}</td></tr>"
-            for one in gates
-        ]
-    )
-    if not rows:
-        return ""
-    head = "<tr><th>gate</th><th></th><th>candidate</th><th>live</th><th>samples</th><th>what was found</th></tr>"
-    return f"<table>{head}{rows}</table>"
+    rows = [
+        (
+            text(one["gate"]),
+            _SIGNS[one["outcome"]] + (" (dry run)" if one["dry_run"] else ""),
+            _number(one["value"]),
+            _number(one["live_value"]),
+            f"{one['samples']:,}",
+            text(one["words"]),
+        )
+        for one in gates
+    ]
+    return table("Gates", _GATES, rows) if rows else ""
 
 
 def _ledger(entries: Iterable[Mapping[str, Any]]) -> str:
-    rows = "".join(
-        [
-            f"<tr><td>{one['number']}</td><td>{_text(one['at'][:19].replace('T', ' '))}</td>"
-            f"<td>{_text(one['kind'].replace('_', ' '))}</td>"
-            f"<td>{_text(one['from_version'] or '-')} to {_text(one['to_version'] or '-')}</td>"
-            f"<td>{_text(one['requested_by'] or '-')}</td><td>{_text(one['reason'])}</td></tr>"
-            for one in reversed(list(entries))
-        ]
-    )
-    head = "<tr><th></th><th>when (UTC)</th><th>what</th><th>versions</th><th>asked by</th><th>why</th></tr>"
-    return f"<details open><summary>Ledger</summary><table>{head}{rows}</table></details>" if rows else ""
+    rows = [
+        (
+            str(one["number"]),
+            _moment(one["at"]),
+            text(one["kind"].replace("_", " ")),
+            f"{text(one['from_version'] or '-')} &rarr; {text(one['to_version'] or '-')}",
+            text(one["requested_by"] or "-"),
+            text(one["reason"]),
+        )
+        for one in reversed(list(entries))
+    ]
+    return f"<details open><summary>Ledger</summary>{table('Newest first', _LEDGER, rows)}</details>" if rows else ""
 
 
 def _holds(holds: Iterable[Mapping[str, Any]]) -> str:
-    rows = "".join(
-        [
-            f"<li>{_text(one['scope'])}: {_text(one['reason'])} ({_text(one['owner'])}"
-            f"{', until ' + _text(one['expires'][:19]) if one['expires'] else ''})</li>"
-            for one in holds
-        ]
-    )
-    return f"<section><h2>Holds</h2><ul>{rows}</ul></section>" if rows else ""
+    shown = [
+        f"<dt>{text(one['scope'])}</dt><dd>{text(one['reason'])} ({text(one['owner'])}"
+        f"{', until ' + _moment(one['expires']) if one['expires'] else ''})</dd>"
+        for one in holds
+    ]
+    return f'<dl class="facts">{"".join(shown)}</dl>'
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else _NUMBER.format(value)
+    return "" if value is None else f"{value:.4g}"
 
 
-def _text(value: object) -> str:
-    return escape(str(value))
+def _moment(at: str) -> str:
+    return text(at[:19].replace("T", " "))

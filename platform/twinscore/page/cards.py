@@ -20,7 +20,15 @@ __all__ = ["card", "more", "page", "table", "text", "tiles"]
 
 
 def page(
-    *, title: str, heading: str, badge: str, summary: str, notice: str = "", tiles: str = "", sections: str = ""
+    *,
+    title: str,
+    heading: str,
+    badge: str,
+    summary: str,
+    notice: str = "",
+    tiles: str = "",
+    sections: str = "",
+    refresh_s: int = 0,
 ) -> str:
     """Return a whole page; every argument is HTML.
 
@@ -31,10 +39,12 @@ def page(
         notice: a paragraph of its own below them.
         tiles: the few figures that matter most, as `tiles` makes them.
         sections: cards.
+        refresh_s: after how many seconds a browser asks for the page again; 0 never.
     """
     return _template().substitute(
-        title=title, heading=heading, badge=badge, summary=summary, refused=notice, tiles=tiles, sections=sections
-    )
+        title=title, heading=heading, badge=badge, summary=summary, refused=notice, tiles=tiles, sections=sections,
+        refresh=f'<meta http-equiv="refresh" content="{refresh_s}">\n' if refresh_s else "",
+    )  # fmt: skip
 
 
 def tiles(shown: Iterable[tuple[str, str, str]]) -> str:
