@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from twinscore.cache.spec import CacheSpec, read_cache_spec
 from twinscore.document import load_document, read_value
 from twinscore.errors import SettingsInvalid
+from twinscore.monitoring.spec import MonitorSpec
 from twinscore.rollout.plan import RoutingPlan
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ class ServeSpec:
     """What is answered from batch, or filled in from it."""
     partial: bool = False
     """Whether good rows are scored beside refused ones when the request does not say."""
+    monitor: MonitorSpec = MonitorSpec()
+    """What is watched, and what alerts do."""
     routing: RoutingPlan | None = None
     """Versions that are asked beside the live one; None leaves what is in force."""
 

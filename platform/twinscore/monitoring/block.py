@@ -1,0 +1,51 @@
+"""Scored rows of one version as arrays, ready to be counted; the same for the audit log and for committed runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Block", "Codes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """A column of few values: (n_rows,) places in `names`, -1 where there is none."""
+
+    codes: NDArray[np.int64]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Rows of one version, role and path that were scored; refused rows are counted elsewhere.
+
+    All arrays have n_rows. What is not known of a row is NaN, -1 in whole numbers.
+    """
+
+    features: NDArray[np.float32]
+    """(n_rows, n_features) as the booster saw them, see FeatureSpec.encode."""
+    score: NDArray[np.float64]
+    decision: Codes
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    set_size: NDArray[np.int64]
+    """Classes in the prediction set."""
+    review: NDArray[np.bool_]
+    groups: Mapping[str, Codes] = field(default_factory=dict)
+    """Group columns, for fairness; names are shown values, a missing one is `(missing)`."""
+    label: NDArray[np.float64] | None = None
+    """Outcome: the class's place in the model card's `classes`, or the number; None when no labels were joined."""
+    covered: NDArray[np.int64] | None = None
+    """1 where the interval or prediction set holds the outcome, 0 where not."""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.score)

@@ -1,0 +1,93 @@
+"""How one model is watched: windows, segments, groups and labels; the key `monitor` of its deployment file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NoReturn
+
+from twinscore.errors import SettingsInvalid
+
+__all__ = ["MonitorSpec", "WatchedLabels", "period"]
+
+_PERIOD = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def period(text: str, key: str) -> timedelta:
+    """Return a length of time written as a number and a unit.
+
+    >>> period("90m", "window")
+    datetime.timedelta(seconds=5400)
+
+    Raises:
+        SettingsInvalid: it is something else, or nothing long; `key` names where.
+    """
+    match = _PERIOD.fullmatch(text.strip())
+    if match is None or not float(match[1]):
+        refuse(key, "a number and a unit (s, m, h, d), such as 90m", text)
+    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchedLabels:
+    """Outcomes that become known later."""
+
+    path: str
+    """Parquet file, folder, glob or URI; a relative path lies in the lake."""
+    column: str
+    """The outcome."""
+    key: tuple[str, ...] = ()
+    """Columns that identify what was scored, in the order of the model's key; empty means its names."""
+    request: str | None = None
+    """Column with the request id that an answer carried, for outcomes that are known by it instead of by key."""
+    at: str | None = None
+    """Column with the time at which the outcome was known."""
+    maturity: str = "0s"
+    """Age from which a row's outcome is expected; younger rows are not missing one."""
+    horizon: str = "90d"
+    """Age beyond which a window is not revised any more."""
+
+    def __post_init__(self) -> None:
+        if self.maturity.strip() not in ("0", "0s"):
+            period(self.maturity, "labels.maturity")
+        period(self.horizon, "labels.horizon")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitorSpec:
+    """What is counted, in which windows, for whom; the defaults watch everything that needs no labels."""
+
+    window: str = "1h"
+    """Length of a window; windows begin at whole multiples of it since 1970, in UTC."""
+    segments: tuple[str, ...] = ()
+    """Columns whose values are watched apart, beside all rows."""
+    groups: tuple[str, ...] = ()
+    """Columns whose values are groups for fairness; empty means those of the model card."""
+    fewest_in_group: int = 100
+    """A group with fewer rows (labelled ones, where labels count) gets no figures."""
+    datasets: tuple[str, ...] = ()
+    """Datasets of batch predictions that are watched; empty means all of the model's."""
+    labels: WatchedLabels | None = None
+    """Where outcomes come from."""
+    parity_rows: int = 200
+    """Rows per look that are scored by the other path as well; 0 looks at none."""
+
+    def __post_init__(self) -> None:
+        if period(self.window, "window") < timedelta(seconds=1):
+            refuse("window", "at least 1s", self.window)
+        if self.fewest_in_group < 2:
+            refuse("fewest_in_group", "at least 2 rows", self.fewest_in_group)
+        if self.parity_rows < 0:
+            refuse("parity_rows", "0 or more", self.parity_rows)
+
+
+def refuse(name: str, expected: str, got: object) -> NoReturn:
+    """Raise for a value that is of the right kind and still wrong.
+
+    Raises:
+        SettingsInvalid: always.
+    """
+    message = f"The option monitor.{name} must be {expected}, got {got!r}."
+    raise SettingsInvalid(message, setting=f"monitor.{name}", key=f"monitor.{name}")
