@@ -120,7 +120,7 @@ class ServeSpec:
     """What is answered from batch, or filled in from it."""
     partial: bool = False
     """Whether good rows are scored beside refused ones when the request does not say."""
-    monitor: MonitorSpec = MonitorSpec()
+    monitor: MonitorSpec = field(default_factory=MonitorSpec)
     """What is watched, and what alerts do."""
     routing: RoutingPlan | None = None
     """Versions that are asked beside the live one; None leaves what is in force."""
