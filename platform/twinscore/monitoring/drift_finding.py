@@ -126,11 +126,12 @@ def _told(
     for name, reason in reasons.items():
         rows = window[name].rows if name in window else 0
         if reason:
-            found[name] = Finding(effects=_nothing(known.get(name), window.get(name), reason, rows), p_value=None,
-                                  changed=None, rows=rows, note=reason)  # fmt: skip
+            effects = _nothing(known.get(name), window.get(name), reason, rows)
+            found[name] = Finding(effects=effects, p_value=None, changed=None, rows=rows, note=reason)
         else:
-            found[name] = Finding(effects=changes_of(window[name], known[name], proofs[name], rule.fewest_rows), p_value=corrected[name],
-                                  changed=level is not None and corrected[name] <= level, rows=rows)  # fmt: skip
+            effects = changes_of(window[name], known[name], proofs[name], rule.fewest_rows)
+            changed = level is not None and corrected[name] <= level
+            found[name] = Finding(effects=effects, p_value=corrected[name], changed=changed, rows=rows)
     return found, level
 
 

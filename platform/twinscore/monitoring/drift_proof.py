@@ -56,8 +56,13 @@ class Cells:
 
     def grouped(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
         """Add up (..., n_cells) to (..., n_groups)."""
-        held = [cells[..., self.group == number].sum(axis=-1) for number in range(self.n_groups)]
-        return np.stack(held, axis=-1) if held else np.zeros((*cells.shape[:-1], 0), dtype=np.int64)
+        order = np.argsort(self.group, kind="stable")
+        held = self.group[order]
+        starts = np.flatnonzero(np.diff(held, prepend=-1) > 0)
+        added: NDArray[np.int64] = (
+            np.add.reduceat(cells[..., order], starts, axis=-1) if len(starts) else cells[..., :0]
+        )
+        return added
 
     def rare(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
         """Add up the rare ones: (..., n_cells) to (...)."""
@@ -170,7 +175,7 @@ def rank_sum(cells: NDArray[np.int64], reference: NDArray[np.int64]) -> tuple[Nu
 
 def same_share(count: NDArray[np.int64], rows: NDArray[np.int64], reference: int, reference_rows: int) -> Numbers:
     """Return the p-value of two shares being one: twice the smaller tail, exact where few rows are expected."""
-    from scipy import special, stats
+    from scipy import special
 
     total, hits = rows + reference_rows, count + reference
     expected = hits / np.maximum(total, 1) * np.minimum(rows, reference_rows)
@@ -179,11 +184,26 @@ def same_share(count: NDArray[np.int64], rows: NDArray[np.int64], reference: int
     few = (expected < _EXACT_BELOW) & (hits > 0) & (rows > 0)
     if few.any():
         pairs, inverse = np.unique(np.stack([count[few], rows[few]]), axis=1, return_inverse=True)
-        x, n = pairs
-        law = stats.hypergeom(n + reference_rows, x + reference, n)
-        tail = np.minimum(law.cdf(x), law.sf(x - 1))
-        p_value[few] = np.minimum(1.0, 2 * tail)[inverse.ravel()]
+        tails = [_smaller_tail(int(x), int(n), reference, reference_rows) for x, n in pairs.T]
+        p_value[few] = np.minimum(1.0, 2 * np.array(tails))[inverse.ravel()]
     return np.where((hits == 0) | (rows == 0) | (reference_rows == 0), 1.0, p_value)
+
+
+def _smaller_tail(count: int, rows: int, reference: int, reference_rows: int) -> float:
+    """Return the smaller of P(X <= count) and P(X >= count) for hypergeometric X, both margins being what they are."""
+    from scipy import special
+
+    hits = count + reference
+    least = max(0, hits - reference_rows)
+    x = np.arange(least, min(hits, rows) + 1)
+    log = -(
+        special.gammaln(x + 1) + special.gammaln(hits - x + 1)
+        + special.gammaln(rows - x + 1) + special.gammaln(reference_rows - hits + x + 1)
+    )  # fmt: skip
+    share = np.exp(log - log.max())
+    share /= share.sum()
+    place = count - least
+    return float(min(share[: place + 1].sum(), share[place:].sum()))
 
 
 def _signed_root(count: NDArray[np.int64], rows: NDArray[np.int64], reference: int, reference_rows: int) -> Numbers:
