@@ -31,13 +31,14 @@ __all__ = ["adjusted", "draw_windows", "grid_rows", "level_of", "null_p_values",
 WINDOWS = 4_000
 """Simulated ones per level."""
 _PER_DECADE = 6
+_EXACT_UP_TO = 120
 _JEFFREYS = 0.5
 
 
 def level_of(reference: Reference, rows: int, *, alarms: float, floor: Floor, scores: bool = False) -> float:
     """Return the level for the corrected p-values of a window of so many rows, at most `alarms`.
 
-    Kept per reference and number of rows, the latter rounded to six steps per decade.
+    Kept per reference and number of rows, the latter rounded, see `grid_rows`.
 
     Args:
         reference: that windows are held against.
@@ -50,12 +51,14 @@ def level_of(reference: Reference, rows: int, *, alarms: float, floor: Floor, sc
 
 
 def grid_rows(rows: int) -> int:
-    """Return the number of rows rounded to six steps per decade.
+    """Return the number of rows rounded to six steps per decade; few rows as they are, as each changes the cells.
 
     >>> [grid_rows(rows) for rows in (1, 50, 1_000, 1_200, 123_456)]
-    [1, 46, 1000, 1000, 100000]
+    [1, 50, 1000, 1000, 100000]
     """
-    return round(10 ** (round(math.log10(max(rows, 1)) * _PER_DECADE) / _PER_DECADE))
+    if rows <= _EXACT_UP_TO:
+        return max(rows, 1)
+    return round(10 ** (round(math.log10(rows) * _PER_DECADE) / _PER_DECADE))
 
 
 def adjusted(p_values: NDArray[np.float64]) -> NDArray[np.float64]:

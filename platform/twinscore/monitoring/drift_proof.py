@@ -212,8 +212,9 @@ def _signed_root(count: NDArray[np.int64], rows: NDArray[np.int64], reference: i
 
     x, n, y, m = (np.asarray(value, dtype=np.float64) for value in (count, rows, reference, reference_rows))
     share = (x + y) / np.maximum(n + m, 1.0)
+    # The sum of x ln(x / e) is that of x ln(x / e) - (x - e), whose terms are small where little changed.
     g = sum(
-        special.xlogy(held, held) - special.xlogy(held, np.maximum(size * part, 1e-300))
+        special.xlog1py(held, (held - size * part) / np.maximum(size * part, 1e-300)) - (held - size * part)
         for held, size, part in ((x, n, share), (n - x, n, 1 - share), (y, m, share), (m - y, m, 1 - share))
     )
     signed: Numbers = np.sign(x * m - y * n) * np.sqrt(np.maximum(0.0, 2 * g))
