@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def figures(window: WindowCounts, earlier: tuple[Findings, ...] = (), rule: Watc
     return drift_figures(window, REFERENCE, rule, where=WHERE, earlier=earlier)
 
 
-def one(found: list[Figure], metric: str, subject: str = "") -> Figure:
+def one(found: list[Figure], metric: str, subject: str = "") -> Any:
     return next(figure for figure in found if (figure.metric, figure.subject) == (metric, subject))
 
 

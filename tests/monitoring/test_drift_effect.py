@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +14,8 @@ from scipy.spatial.distance import jensenshannon
 from twinscore.bundle.shift import psi
 from twinscore.monitoring.drift_effect import cramers_v, js_distance, ks_distance, psi_of_shift, rank_of_shift
 
-EFFECTS = [js_distance, ks_distance, cramers_v]
+Effect = Callable[[np.ndarray, np.ndarray], float]
+EFFECTS: list[Effect] = [js_distance, ks_distance, cramers_v]
 
 
 @st.composite
@@ -54,7 +57,7 @@ def test_cramers_v_is_that_of_scipy(pair: tuple[np.ndarray, np.ndarray]) -> None
 
 @pytest.mark.parametrize("effect", EFFECTS)
 @given(pair=pairs())
-def test_effect_is_symmetric_and_between_0_and_1(effect: object, pair: tuple[np.ndarray, np.ndarray]) -> None:
+def test_effect_is_symmetric_and_between_0_and_1(effect: Effect, pair: tuple[np.ndarray, np.ndarray]) -> None:
     """Which side is called the reference does not matter."""
     found = effect(*pair)
 
@@ -65,7 +68,7 @@ def test_effect_is_symmetric_and_between_0_and_1(effect: object, pair: tuple[np.
 @pytest.mark.parametrize("effect", EFFECTS)
 @given(pair=pairs(), times=st.integers(1, 500))
 def test_effect_does_not_know_how_many_rows_there_are(
-    effect: object, pair: tuple[np.ndarray, np.ndarray], times: int
+    effect: Effect, pair: tuple[np.ndarray, np.ndarray], times: int
 ) -> None:
     """A window of the same shares says the same at any size, and nothing of a window like the reference."""
     assert effect(*pair) == pytest.approx(effect(pair[0] * times, pair[1]), abs=1e-9)
@@ -74,7 +77,7 @@ def test_effect_does_not_know_how_many_rows_there_are(
 
 @pytest.mark.parametrize("effect", [js_distance, cramers_v, lambda a, r: psi(a.tolist(), r.tolist())])
 @given(pair=pairs(least=5))
-def test_fewer_cells_tell_less(effect: object, pair: tuple[np.ndarray, np.ndarray]) -> None:
+def test_fewer_cells_tell_less(effect: Effect, pair: tuple[np.ndarray, np.ndarray]) -> None:
     """Putting two cells together never makes a distance larger."""
     joined = [np.append(one[2:], one[0] + one[1]) for one in pair]
 

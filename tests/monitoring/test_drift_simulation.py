@@ -9,7 +9,7 @@ from twinscore.bundle.profile import bin_edges
 from twinscore.monitoring.drift_counts import Counted, Reference, WindowCounts, counted
 from twinscore.monitoring.drift_finding import findings_of
 from twinscore.monitoring.drift_level import adjusted, level_of, simes
-from twinscore.monitoring.drift_proof import Floor, cells_of, prove
+from twinscore.monitoring.drift_proof import Floor, prove
 from twinscore.monitoring.spec import WatchedDrift
 
 REFERENCE_ROWS = 10_000
@@ -47,13 +47,13 @@ def of_window(counts: list[np.ndarray], number: int) -> dict[str, Counted]:
     }
 
 
-def p_values_of(counts: list[np.ndarray], reference: Reference, size: int) -> np.ndarray:
+def p_values_of(counts: list[np.ndarray], reference: Reference) -> np.ndarray:
     """Return the p-values of all windows: (n_windows, 25)."""
     found = np.empty((len(counts[0]), len(counts)))
     for place, one in enumerate(counts):
         known = reference.features[f"feature_{place}"]
         cells = one if known.kind == "numeric" else np.column_stack([one, np.zeros(len(one), dtype=np.int64)])
-        found[:, place] = prove(cells, np.zeros(len(one), dtype=np.int64), known, cells_of(known, size)).p_value(FLOOR)
+        found[:, place] = prove(cells, np.zeros(len(one), dtype=np.int64), known).p_value(FLOOR)
     return found
 
 
@@ -69,7 +69,7 @@ def test_windows_alarm_when_something_moved_and_only_then(size: int, windows: in
     rows[..., 0] += 0.2
     moved = [counts_of(rows, edges)[0], *counts[1:]]
     level = level_of(reference, size, alarms=RULE.alarms, floor=FLOOR)
-    still, later = p_values_of(counts, reference, size), p_values_of(moved, reference, size)
+    still, later = p_values_of(counts, reference), p_values_of(moved, reference)
     told = findings_of(WindowCounts(features=of_window(moved, 1)), reference, RULE)
 
     assert (simes(still) <= level).mean() <= 0.01

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twinscore.monitoring.drift_proof import Floor, cells_of, prove
+from twinscore.monitoring.drift_proof import Floor, prove
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,8 +93,7 @@ def null_p_values(
     found = np.empty((windows, len(features)))
     for place, one in enumerate(features.values()):
         cells, missing = draw_windows(one, rows, windows, rng)
-        together = cells_of(one, round(rows * one.present / max(one.rows, 1)))
-        found[:, place] = prove(cells, missing, one, together).p_value(floor)
+        found[:, place] = prove(cells, missing, one).p_value(floor)
     return found
 
 

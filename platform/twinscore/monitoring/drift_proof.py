@@ -5,11 +5,10 @@ number (Bonferroni), which holds however they depend on each other:
 
 - `shape`: Pearson's chi-squared of two samples over the cells that have enough rows;
 - `rank`: Wilcoxon's rank sum with ties (Mann and Whitney, 1947), for numbers: one direction, so far more powerful;
-- `rare`: rows in cells that the reference hardly has, new categories among them: Fisher's exact test;
+- `rare`: rows in the cells that are left over, new categories often among them: Fisher's exact test;
 - `missing`: rows without a value, by the same.
 
-The reference is a sample too; it weighs by its rows. Cells are put together by the reference's shares and the number
-of rows, never by what the window holds, so no test looks for its own result.
+The reference is a sample too; it weighs by its rows.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twinscore.monitoring.drift_cells import grouped
 from twinscore.monitoring.drift_effect import psi_of_shift, rank_of_shift
 
 if TYPE_CHECKING:
@@ -28,10 +28,8 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[np.float64]
 
-__all__ = ["Cells", "Floor", "Proof", "cells_of", "prove", "rank_sum", "same_shape", "same_share"]
+__all__ = ["Floor", "Proof", "prove", "rank_sum", "same_shape", "same_share"]
 
-EXPECTED = 5.0
-"""Rows that a cell must be expected to have in the smaller sample (Cochran, 1954)."""
 _EXACT_BELOW = 100.0
 """Expected rows up to which shares are compared exactly; above, by the signed root of G."""
 
@@ -47,32 +45,8 @@ class Floor:
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
-    """Which cells are tested together."""
-
-    group: NDArray[np.int64]
-    """(n_cells,): the group of each, -1 for those that are rare."""
-    n_groups: int
-
-    def grouped(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Add up (..., n_cells) to (..., n_groups)."""
-        order = np.argsort(self.group, kind="stable")
-        held = self.group[order]
-        starts = np.flatnonzero(np.diff(held, prepend=-1) > 0)
-        added: NDArray[np.int64] = (
-            np.add.reduceat(cells[..., order], starts, axis=-1) if len(starts) else cells[..., :0]
-        )
-        return added
-
-    def rare(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Add up the rare ones: (..., n_cells) to (...)."""
-        held: NDArray[np.int64] = cells[..., self.group < 0].sum(axis=-1)
-        return held
-
-
-@dataclass(frozen=True, slots=True)
 class Proof:
-    """p-value and effect of each test, (n_windows,) each; a test that does not apply is not among them."""
+    """p-value and effect of each test, (n_windows,) each."""
 
     p_values: dict[str, Numbers]
     effects: dict[str, Numbers]
@@ -91,70 +65,43 @@ class Proof:
         return np.minimum(1.0, len(found) * smallest)
 
 
-def cells_of(reference: Counted, rows: int) -> Cells:
-    """Put cells together until each group is expected to have 5 of `rows` present rows.
-
-    Neighbours of a number, the rarest categories first. What is left over below 5 is rare.
-    """
-    cells, total = reference.cells, max(reference.present, 1)
-    expected = cells / total * min(rows, total)
-    group = np.full(len(cells), -1, dtype=np.int64)
-    small = np.flatnonzero(expected < EXPECTED)
-    if reference.kind == "categorical":
-        small = small[np.argsort(expected[small], kind="stable")]
-    number, held, waiting = 0, 0.0, []
-    for cell in small:
-        waiting.append(cell)
-        held += expected[cell]
-        if held >= EXPECTED:
-            group[waiting] = number
-            number, held, waiting = number + 1, 0.0, []
-    large = np.flatnonzero(expected >= EXPECTED)
-    group[large] = number + np.arange(len(large))
-    return Cells(group, number + len(large))
-
-
-def prove(
-    cells: NDArray[np.int64], missing: NDArray[np.int64], reference: Counted, together: Cells | None = None
-) -> Proof:
+def prove(cells: NDArray[np.int64], missing: NDArray[np.int64], reference: Counted) -> Proof:
     """Test windows against the reference.
 
     Args:
         cells: (n_windows, n_cells), see Counted.cells.
         missing: (n_windows,)
-        together: from `cells_of` for the present rows of a window; made for the first when left out.
     """
-    present = cells.sum(axis=-1)
-    together = together or cells_of(reference, int(present[0]))
-    known, known_rows = reference.cells, reference.present
-    common, known_common = together.grouped(cells), together.grouped(known)
-    statistic, p_shape = same_shape(common, known_common)
-    chance = 1 / np.maximum(common.sum(axis=-1), 1) + 1 / max(int(known_common.sum()), 1)
-    p_values = {"shape": p_shape}
-    effects = {"shape": np.maximum(0.0, statistic - max(together.n_groups - 1, 0)) * chance}
+    present, known = cells.sum(axis=1), reference.cells
+    together = grouped(cells, known, ordered=reference.kind == "numeric")
+    statistic, freedom, p_shape = same_shape(together.window, together.reference)
+    common, known_common = together.window.sum(axis=1), together.reference.sum(axis=1)
+    chance = 1 / np.maximum(common, 1) + 1 / np.maximum(known_common, 1)
+    rare = (together.rare, present, together.rare_reference, reference.present)
+    absent = (missing, present + missing, reference.missing, reference.rows)
+    p_values = {"shape": p_shape, "rare": same_share(*rare), "missing": same_share(*absent)}
+    effects = {
+        "shape": np.maximum(0.0, statistic - freedom) * chance,
+        "rare": _difference(*rare),
+        "missing": _difference(*absent),
+    }
     if reference.kind == "numeric":
         effects["rank"], p_values["rank"] = rank_sum(cells, known)
-    if (together.group < 0).any():
-        rare, known_rare = together.rare(cells), int(together.rare(known))
-        effects["rare"] = _difference(rare, present, known_rare, known_rows)
-        p_values["rare"] = same_share(rare, present, known_rare, known_rows)
-    rows = present + missing
-    effects["missing"] = _difference(missing, rows, reference.missing, reference.rows)
-    p_values["missing"] = same_share(missing, rows, reference.missing, reference.rows)
     return Proof(p_values, effects)
 
 
-def same_shape(counts: NDArray[np.int64], reference: NDArray[np.int64]) -> tuple[Numbers, Numbers]:
-    """Return Pearson's chi-squared of (..., n_groups) and (n_groups,) counts, and its p-value: (...) each."""
+def same_shape(counts: NDArray[np.int64], reference: NDArray[np.int64]) -> tuple[Numbers, NDArray[np.int64], Numbers]:
+    """Return Pearson's chi-squared of (..., n_groups) counts, its degrees of freedom and p-value: (...) each."""
     from scipy import special
 
     a, r = counts.astype(np.float64), reference.astype(np.float64)
-    n, m = a.sum(axis=-1), float(r.sum())
+    n, m = a.sum(axis=-1), r.sum(axis=-1)
     both = a + r
-    apart = (a * m - r * n[..., None]) ** 2 / np.where(both > 0, both, 1.0)
+    apart = (a * m[..., None] - r * n[..., None]) ** 2 / np.where(both > 0, both, 1.0)
     statistic = apart.sum(axis=-1) / np.maximum(n * m, 1.0)
-    freedom = (both > 0).sum(axis=-1) - 1
-    return statistic, np.where(freedom > 0, special.chdtrc(np.maximum(freedom, 1), statistic), 1.0)
+    freedom = np.maximum((both > 0).sum(axis=-1) - 1, 0)
+    some = (freedom > 0) & (n > 0) & (m > 0)
+    return statistic, freedom, np.where(some, special.chdtrc(np.maximum(freedom, 1), statistic), 1.0)
 
 
 def rank_sum(cells: NDArray[np.int64], reference: NDArray[np.int64]) -> tuple[Numbers, Numbers]:
@@ -173,18 +120,21 @@ def rank_sum(cells: NDArray[np.int64], reference: NDArray[np.int64]) -> tuple[Nu
     return np.where(n > 0, effect, 0.0), np.where(possible, special.erfc(z / np.sqrt(2)), 1.0)
 
 
-def same_share(count: NDArray[np.int64], rows: NDArray[np.int64], reference: int, reference_rows: int) -> Numbers:
+def same_share(
+    count: NDArray[np.int64], rows: NDArray[np.int64], reference: NDArray[np.int64] | int, reference_rows: int
+) -> Numbers:
     """Return the p-value of two shares being one: twice the smaller tail, exact where few rows are expected."""
     from scipy import special
 
+    reference = np.broadcast_to(np.asarray(reference, dtype=np.int64), count.shape)
     total, hits = rows + reference_rows, count + reference
     expected = hits / np.maximum(total, 1) * np.minimum(rows, reference_rows)
     signed = _signed_root(count, rows, reference, reference_rows)
     p_value = np.asarray(special.erfc(np.abs(signed) / np.sqrt(2)))
     few = (expected < _EXACT_BELOW) & (hits > 0) & (rows > 0)
     if few.any():
-        pairs, inverse = np.unique(np.stack([count[few], rows[few]]), axis=1, return_inverse=True)
-        tails = [_smaller_tail(int(x), int(n), reference, reference_rows) for x, n in pairs.T]
+        triples, inverse = np.unique(np.stack([count[few], rows[few], reference[few]]), axis=1, return_inverse=True)
+        tails = [_smaller_tail(int(x), int(n), int(y), reference_rows) for x, n, y in triples.T]
         p_value[few] = np.minimum(1.0, 2 * np.array(tails))[inverse.ravel()]
     return np.where((hits == 0) | (rows == 0) | (reference_rows == 0), 1.0, p_value)
 
@@ -206,7 +156,9 @@ def _smaller_tail(count: int, rows: int, reference: int, reference_rows: int) ->
     return float(min(share[: place + 1].sum(), share[place:].sum()))
 
 
-def _signed_root(count: NDArray[np.int64], rows: NDArray[np.int64], reference: int, reference_rows: int) -> Numbers:
+def _signed_root(
+    count: NDArray[np.int64], rows: NDArray[np.int64], reference: NDArray[np.int64] | int, reference_rows: int
+) -> Numbers:
     """Return the root of G (Wilks, 1938) of a two by two table, with the sign of the change."""
     from scipy import special
 
@@ -221,8 +173,10 @@ def _signed_root(count: NDArray[np.int64], rows: NDArray[np.int64], reference: i
     return signed
 
 
-def _difference(count: NDArray[np.int64], rows: NDArray[np.int64], reference: int, reference_rows: int) -> Numbers:
-    return np.asarray(count / np.maximum(rows, 1) - reference / max(reference_rows, 1))
+def _difference(
+    count: NDArray[np.int64], rows: NDArray[np.int64], reference: NDArray[np.int64] | int, reference_rows: int
+) -> Numbers:
+    return np.asarray(count / np.maximum(rows, 1) - np.asarray(reference) / max(reference_rows, 1))
 
 
 def _least(name: str, floor: Floor) -> float:
