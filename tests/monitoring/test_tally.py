@@ -144,18 +144,19 @@ def test_requests_are_counted_in_any_split(seed: int, rows: int) -> None:
     """Failed, shed and latency of two halves are those of the whole; a shed request has no latency."""
     draw = np.random.default_rng(seed)
     status, took = draw.choice([200, 422, 429, 500, 502, 503], rows), draw.integers(0, 10**7, rows)
-    half = draw.random(rows) < 0.5
-    parts = [
-        ServiceTally.of(
-            Requests(status=status[mask], took_us=took[mask], answered=at, refused=at, cached=1, degraded=2)
+    half, full = draw.random(rows) < 0.5, (status == 503) & (draw.random(rows) < 0.5)
+    parts = []
+    for at, mask in enumerate((half, ~half)):
+        asked = Requests(
+            status=status[mask], shed=full[mask], took_us=took[mask], answered=at, refused=at, cached=1, degraded=2
         )
-        for at, mask in enumerate((half, ~half))
-    ]
-    whole = ServiceTally.of(Requests(status=status, took_us=took, answered=1, refused=1, cached=2, degraded=4))
+        parts.append(ServiceTally.of(asked))
+    asked = Requests(status=status, shed=full, took_us=took, answered=1, refused=1, cached=2, degraded=4)
+    whole = ServiceTally.of(asked)
 
     assert parts[1].merge(parts[0]) == whole == ServiceTally.from_json(json.loads(json.dumps(whole.to_json())))
     assert whole.latency.n == rows - whole.shed
-    assert whole.failed == int(((status >= 500) & (status != 503)).sum())
+    assert whole.failed == int(((status >= 500) & ~full).sum())
 
 
 def test_counts_of_other_bins_are_not_added_up() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from twinscore.monitoring.tally_features import FeatureTally
+from twinscore.monitoring.tally_runs import RunTally
 from twinscore.monitoring.tally_scores import DecisionTally, ScoreTally, UncertaintyTally
 from twinscore.monitoring.tally_service import ServiceTally
 
@@ -31,6 +32,7 @@ class WindowTally:
     decisions: DecisionTally = field(default_factory=DecisionTally)
     uncertainty: UncertaintyTally = field(default_factory=UncertaintyTally)
     service: ServiceTally = field(default_factory=ServiceTally)
+    runs: RunTally = field(default_factory=RunTally)
     parts: Mapping[str, Tally] = field(default_factory=dict)
     """Further tallies, of `PARTS`; one that no row was counted in may be absent."""
     notes: frozenset[str] = frozenset()
@@ -65,6 +67,7 @@ class WindowTally:
             decisions=self.decisions.merge(other.decisions),
             uncertainty=self.uncertainty.merge(other.uncertainty),
             service=self.service.merge(other.service),
+            runs=self.runs.merge(other.runs),
             parts={name: _merged(self.parts.get(name), other.parts.get(name)) for name in names},
             notes=self.notes | other.notes,
         )
@@ -77,6 +80,7 @@ class WindowTally:
             "decisions": self.decisions.to_json(),
             "uncertainty": self.uncertainty.to_json(),
             "service": self.service.to_json(),
+            "runs": self.runs.to_json(),
             "parts": {name: part.to_json() for name, part in sorted(self.parts.items())},
             "notes": sorted(self.notes),
         }
@@ -90,6 +94,7 @@ class WindowTally:
             decisions=DecisionTally.from_json(plain["decisions"]),
             uncertainty=UncertaintyTally.from_json(plain["uncertainty"]),
             service=ServiceTally.from_json(plain["service"]),
+            runs=RunTally.from_json(plain["runs"]),
             parts={name: PARTS[name].from_json(part) for name, part in plain["parts"].items() if name in PARTS},
             notes=frozenset(plain["notes"]),
         )

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Requests", "ServiceTally"]
 
-_SHED = 503
 _FAILED = 500
 
 
@@ -26,6 +25,8 @@ class Requests:
 
     status: NDArray[np.int64]
     """HTTP status of the answer."""
+    shed: NDArray[np.bool_]
+    """Refused because all replicas were full."""
     took_us: NDArray[np.int64]
     """From arrival to answer."""
     answered: int = 0
@@ -44,9 +45,9 @@ class ServiceTally:
 
     requests: int = 0
     failed: int = 0
-    """Answered 5xx by our fault, without those that were shed."""
+    """Answered 5xx, without those that were shed."""
     shed: int = 0
-    """Answered 503, because all replicas were full or none was there."""
+    """Refused because all replicas were full."""
     answered: int = 0
     refused: int = 0
     cached: int = 0
@@ -57,16 +58,15 @@ class ServiceTally:
     @classmethod
     def of(cls, requests: Requests) -> Self:
         """Count requests."""
-        shed = requests.status == _SHED
         return cls(
             requests=len(requests.status),
-            failed=int(np.count_nonzero((requests.status >= _FAILED) & ~shed)),
-            shed=int(np.count_nonzero(shed)),
+            failed=int(np.count_nonzero((requests.status >= _FAILED) & ~requests.shed)),
+            shed=int(np.count_nonzero(requests.shed)),
             answered=requests.answered,
             refused=requests.refused,
             cached=requests.cached,
             degraded=requests.degraded,
-            latency=Latency.of(requests.took_us[~shed]),
+            latency=Latency.of(requests.took_us[~requests.shed]),
         )
 
     @property
