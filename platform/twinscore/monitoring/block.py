@@ -58,6 +58,10 @@ class Block:
         """Number of rows."""
         return len(self.score)
 
+    def with_groups(self, groups: Mapping[str, Codes]) -> Block:
+        """Return the same rows with other group columns."""
+        return replace(self, groups=groups)
+
     def where(self, mask: NDArray[np.bool_]) -> Block:
         """Return the rows of a mask: (n_rows,)."""
         return replace(
