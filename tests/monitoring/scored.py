@@ -61,9 +61,9 @@ def codes_of(column: pa.ChunkedArray) -> Codes:
 
 
 @cache
-def adult(train: Path, test: Path) -> tuple[Block, View]:
+def adult(train: Path, test: Path) -> tuple[Any, View]:
     """The adult test rows with their outcomes, scored by a model of the adult training rows."""
-    rows, labels, view = pq.read_table(test), {}, {}
+    rows = pq.read_table(test)
     fitted = pq.read_table(train)
     names = [name for name in fitted.column_names if name not in ("row_id", "label")]
     encoded, kinds = _encode(fitted, rows, names)
@@ -77,7 +77,7 @@ def adult(train: Path, test: Path) -> tuple[Block, View]:
 
 
 @cache
-def beijing(path: Path) -> tuple[Block, Block, View, np.ndarray]:
+def beijing(path: Path) -> tuple[Any, Any, View, np.ndarray]:
     """PM2.5 of Beijing: rows of the first years that the model did not see, the later years, and their months."""
     rows = pq.read_table(path)
     rows = rows.filter(pc.is_valid(rows["pm25"])).sort_by("event_time")
@@ -100,7 +100,8 @@ def beijing(path: Path) -> tuple[Block, Block, View, np.ndarray]:
 
 
 def _encode(fit: pa.Table, new: pa.Table, names: list[str]) -> tuple[tuple[np.ndarray, np.ndarray], list[str]]:
-    columns, kinds = ([], []), []
+    columns: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    kinds: list[str] = []
     for name in names:
         if pa.types.is_string(fit[name].type) or pa.types.is_large_string(fit[name].type):
             values = pc.unique(fit[name].drop_null())
@@ -118,7 +119,7 @@ def _train(rows: np.ndarray, label: np.ndarray, names: list[str], kinds: list[st
     import xgboost
 
     matrix = xgboost.DMatrix(rows, label, feature_names=names, feature_types=kinds, enable_categorical=True)
-    return xgboost.train({"max_depth": 4, "nthread": 2, "seed": 1, **params}, matrix, trees)
+    return xgboost.train({"max_depth": 4, "nthread": 1, "seed": 1, **params}, matrix, trees)
 
 
 def _predict(booster: Any, rows: np.ndarray, names: list[str], kinds: list[str]) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from .scored import FIGURE, View, adult, block_of, take
 VIEW = View()
 
 
-def table_of(figures: list[Figure]) -> dict[tuple[str, str], Figure]:
+def table_of(figures: list[Figure]) -> dict[tuple[str, str], Any]:
     """Figures by metric and subject."""
     return {(one.metric, one.subject): one for one in figures}
 
