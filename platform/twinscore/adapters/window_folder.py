@@ -115,12 +115,12 @@ class WindowFolder:
         """
         known = self._newest().get(counted.source)
         revision = 0 if known is None else known.sources[counted.source][0] + 1
-        texts = [json.dumps(tally, sort_keys=True, separators=(",", ":")) for _, tally in counted.tallies]
-        keys = [key for key, _ in counted.tallies]
-        columns: dict[str, list[Any]] = {"source": [counted.source] * len(keys)}
-        columns |= {name: [getattr(key, name) for key in keys] for name in (*(f.name for f in _KEY), "start", "end")}
-        columns |= {"digest": [hashlib.sha256(text.encode()).hexdigest() for text in texts], "tally": texts}
-        table = pa.table([columns[name] for name in PARTS.names], schema=PARTS)
+        if counted.tallies is not None:
+            table = _rows_of(counted.source, counted.tallies)
+        elif known is not None:
+            table = pq.read_table(known.path, schema=PARTS, filters=pc.field("source") == counted.source)
+        else:
+            table = PARTS.empty_table()
         self._write_parts(self._parts / f"{counted.source}.parquet", table, {counted.source: (revision, counted.state)})
 
     def tallies(self, starts: Sequence[datetime]) -> Iterator[tuple[WindowKey, dict[str, Any]]]:
@@ -140,7 +140,7 @@ class WindowFolder:
                 key = WindowKey(**{name: row[name] for name in names}, start=row["start"], end=row["end"])
                 yield key, json.loads(row["tally"])
 
-    def consolidate(self, *, singles: int = _SINGLES) -> int:
+    def consolidate(self, singles: int = _SINGLES) -> int:
         """Take files of one source together when there are more than `singles`, and return how many went away."""
         files = self._files()
         loose = [file for file in files if not file.path.name.startswith(_MANY)]
@@ -240,6 +240,15 @@ class WindowFolder:
     def _write_parts(self, path: Path, table: pa.Table, sources: Mapping[str, tuple[int, Mapping[str, Any]]]) -> None:
         told = {source: [revision, dict(state)] for source, (revision, state) in sources.items()}
         _write(path, table.replace_schema_metadata({_SOURCES: json.dumps(told).encode()}))
+
+
+def _rows_of(source: str, tallies: Sequence[tuple[WindowKey, Mapping[str, Any]]]) -> pa.Table:
+    texts = [json.dumps(tally, sort_keys=True, separators=(",", ":")) for _, tally in tallies]
+    keys = [key for key, _ in tallies]
+    columns: dict[str, list[Any]] = {"source": [source] * len(keys)}
+    columns |= {name: [getattr(key, name) for key in keys] for name in (*(f.name for f in _KEY), "start", "end")}
+    columns |= {"digest": [hashlib.sha256(text.encode()).hexdigest() for text in texts], "tally": texts}
+    return pa.table([columns[name] for name in PARTS.names], schema=PARTS)
 
 
 def _file(path: Path) -> _File:

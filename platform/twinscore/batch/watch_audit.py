@@ -211,7 +211,8 @@ def _service(
 
 def _first_of_record(sequence: NDArray[np.int64], last: int) -> NDArray[np.bool_]:
     """Tell which rows are the first of their record: (n_rows,); the rows of a record stand together."""
-    return np.diff(sequence, prepend=last) != 0
+    first: NDArray[np.bool_] = np.diff(sequence, prepend=last) != 0
+    return first
 
 
 def _groups(table: pa.Table, model: str, length: timedelta) -> Iterator[tuple[WindowKey, str, NDArray[np.bool_]]]:
@@ -242,7 +243,6 @@ def _is(column: pa.ChunkedArray, text: str) -> NDArray[np.bool_]:
     """Tell which cells of a column of few values are a text: (n_rows,)."""
     coded = _encoded(column)
     place = coded.dictionary.index(text).as_py()
-    found: NDArray[np.bool_] = np.zeros(len(coded), np.bool_)
-    if place >= 0:
-        found = pc.fill_null(pc.equal(coded.indices, place), False).to_numpy(zero_copy_only=False)
-    return found
+    codes: NDArray[np.int32] = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)
+    mask: NDArray[np.bool_] = (codes == place) & (codes >= 0)
+    return mask

@@ -51,6 +51,8 @@ class Plan:
     """Empty for numbers."""
     positive: str | None
     """The class that a score of two classes is the probability of."""
+    created_at: str = ""
+    """When the version was made, ISO 8601; empty where its card does not say."""
     profile: Mapping[str, Any] = field(hash=False, compare=False)
     """The whole reference profile, see `bundle.profile.build_profile`."""
 
@@ -94,5 +96,6 @@ def plan_of(bundle: Bundle) -> Plan:
         task=card.task,
         classes=tuple(card.classes),
         positive=card.positive,
+        created_at=card.created_at,
         profile=profile,
     )

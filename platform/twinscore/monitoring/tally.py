@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from twinscore.monitoring.group_tally import GroupTally
+from twinscore.monitoring.outcomes import OutcomeTally
 from twinscore.monitoring.tally_features import FeatureTally
 from twinscore.monitoring.tally_runs import RunTally
 from twinscore.monitoring.tally_scores import DecisionTally, ScoreTally, UncertaintyTally
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PARTS", "WindowTally"]
 
-PARTS: dict[str, type[Tally]] = {}
+PARTS: dict[str, type[Tally]] = {"groups": GroupTally, "outcomes": OutcomeTally}
 """Further tallies that are made of every block, by the name that they are kept under."""
 
 

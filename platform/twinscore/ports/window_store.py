@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from twinscore.monitoring.figure import Figure
     from twinscore.monitoring.window_key import WindowKey
 
-__all__ = ["Counted", "SourceEntry", "WindowCounts", "WindowFigures"]
+__all__ = ["Counted", "SourceEntry", "WindowCounts", "WindowFigures", "WindowStore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +37,12 @@ class Counted:
 
     source: str
     state: Mapping[str, Any]
-    tallies: tuple[tuple[WindowKey, Mapping[str, Any]], ...]
+    tallies: tuple[tuple[WindowKey, Mapping[str, Any]], ...] | None
+    """None leaves what it added before as it is, and changes the state alone."""
 
 
 class WindowCounts(Protocol):
     """Counts of one model's sources."""
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Be the only one who looks for what is due; others may read.
-
-        Raises:
-            StoreConflict: another job is at it.
-        """
-        ...
 
     def entries(self) -> dict[str, SourceEntry]:
         """Return what is known of every source, by its name."""
@@ -65,6 +58,10 @@ class WindowCounts(Protocol):
 
     def tallies(self, starts: Sequence[datetime]) -> Iterator[tuple[WindowKey, dict[str, Any]]]:
         """Yield what each source adds to the windows that begin then, in no order."""
+        ...
+
+    def consolidate(self) -> int:
+        """Take what lies in many small pieces together, and return how many went away; the counts stay."""
         ...
 
 
@@ -87,4 +84,16 @@ class WindowFigures(Protocol):
         self, since: datetime | None = None, until: datetime | None = None, keep: Callable[[Figure], bool] | None = None
     ) -> list[Figure]:
         """Return the figures of windows that begin in a span of time, in order of time."""
+        ...
+
+
+class WindowStore(WindowCounts, WindowFigures, Protocol):
+    """Counts and figures of one model."""
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Be the only one who looks for what is due; others may read.
+
+        Raises:
+            StoreConflict: another job is at it.
+        """
         ...
