@@ -135,10 +135,10 @@ def _order(
         **facts, "options": dict(done.options), "dry_run": done.dry_run,
         "reopened": incident.raised_at > incident.opened_at,
     }  # fmt: skip
+    mark = f"{'(dry run) ' if done.dry_run else ''}{'Over: ' if verb == 'close' else ''}"
     order = Order(
         id=f"{incident.id}/{name}/{number}", incident=incident.id, model=state.model, action=action, verb=verb,
-        severity=incident.severity, title=f"{'(dry run) ' if done.dry_run else ''}{incident.says}", body=body,
-        details=details, dry_run=done.dry_run,
+        severity=incident.severity, title=f"{mark}{incident.says}", body=body, details=details, dry_run=done.dry_run,
     )  # fmt: skip
     return replace(incident, numbers={**incident.numbers, name: number}), order
 
