@@ -58,7 +58,7 @@ def going(
         severity=rule.severity, says=headline(rule, state.model, members),
         told_end=newest if begun else incident.told_end,
     )  # fmt: skip
-    if not clearing:
+    if begun or not clearing:
         incident = _asked(rule, state, incident, members, now, orders)
     anew = newest is not None and (incident.told_end is None or newest > incident.told_end)
     if not begun and anew and (now - incident.told_at).total_seconds() >= rule.cooldown_s and "ticket" in incident.done:
