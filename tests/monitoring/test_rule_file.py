@@ -59,7 +59,7 @@ def test_a_file_says_what_is_written(tmp_path: Path) -> None:
         ),
         Rule(
             name="slow", metric="latency_ms_p99", when=Comparison("value", ">", 250.0), each=("role", "path"),
-            do=(Wish(action="scale", options={"by": 1}), Wish(action="degrade", after_s=120.0)), cadence="live",
+            do=(Wish(action="scale"), Wish(action="degrade", after_s=120.0)), cadence="live",
             clear=Clear(when=Comparison("value", "<", 200.0)), for_s=30.0, least_rows=50, severity="critical",
             select=Selectors(role=("live",), version=("3",)),
         ),
