@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from twinscore.errors import SettingsInvalid
+from twinscore.monitoring.rule import Rule  # noqa: TC001 - the annotations are read when a file is
 
 __all__ = ["MonitorSpec", "WatchedDrift", "WatchedLabels", "period"]
 
@@ -27,7 +28,10 @@ def period(text: str, key: str) -> timedelta:
     match = _PERIOD.fullmatch(text.strip())
     if match is None or not float(match[1]):
         refuse(key, "a number and a unit (s, m, h, d), such as 90m", text)
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    try:
+        return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    except OverflowError:
+        refuse(key, "shorter than that", text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +108,10 @@ class MonitorSpec:
     """When a change counts as drift."""
     parity_rows: int = 200
     """Rows per look that are scored by the other path as well; 0 looks at none."""
+    rules: tuple[Rule, ...] = ()
+    """Alert rules, see `rule_file`, which reads them."""
+    playbook: bool | Literal["dry_run"] = "dry_run"
+    """Whether the playbook's rules stand beside: true opens tickets, `dry_run` only shows them, false has none."""
 
     def __post_init__(self) -> None:
         if period(self.window, "window") < timedelta(seconds=1):
@@ -112,6 +120,8 @@ class MonitorSpec:
             refuse("fewest_in_group", "at least 2 rows", self.fewest_in_group)
         if self.parity_rows < 0:
             refuse("parity_rows", "0 or more", self.parity_rows)
+        if not isinstance(self.playbook, bool) and self.playbook != "dry_run":
+            refuse("playbook", "true, false or dry_run", self.playbook)
 
 
 def refuse(name: str, expected: str, got: object) -> NoReturn:
