@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,9 @@ from twinscore.audit.replay import logged_features, unable_to_replay
 from twinscore.audit.sample import Sampler
 from twinscore.audit.window import pieces_of, read_piece
 from twinscore.batch.rescore import rescore
+from twinscore.errors import BundleInvalid
 from twinscore.monitoring.parity_cause import find_cause
-from twinscore.monitoring.parity_compare import VERDICT, Side, compare_sides, first_differing
+from twinscore.monitoring.parity_compare import INPUT, VERDICT, Side, compare_sides, differing_cells, first_differing
 from twinscore.monitoring.parity_report import CheckedPart, FirstDifference
 from twinscore.scoring.table import SCORE_SCHEMA
 
@@ -59,17 +61,21 @@ def sample_answers(
         log: folder of the model's audit log.
         bundle_of: a version by its bundle's digest.
         salt: of the audit log, by which checks are known.
-        on_damage: is told of a segment that cannot be read.
+        on_damage: is told of a segment that cannot be read, as it stands or without the version that answered it.
 
     Returns:
         (n_rows, log_schema) by version and role: scored rows, and rows that the contract refused.
     """
     sampler = Sampler(rows, seed)
     for piece in pieces_of(log):
-        tables = read_piece(
-            log, piece, lambda digest: bundle_of(digest).contract, window=window, roles=roles,
-            on_damage=lambda found: on_damage(found.message),
-        )  # fmt: skip
+        try:
+            tables = read_piece(
+                log, piece, lambda digest: bundle_of(digest).contract, window=window, roles=roles,
+                on_damage=lambda found: on_damage(found.message),
+            )  # fmt: skip
+        except BundleInvalid as error:
+            on_damage(error.message)
+            continue
         for table in tables:
             judged = pc.or_(pc.is_valid(table["score"]), pc.is_valid(table["fault_rules"]))
             kept = table.filter(judged)
@@ -109,6 +115,9 @@ def check_answers(rows: pa.Table, stratum: Stratum, bundle: Bundle) -> CheckedPa
         again = rescore(cells, bundle, Path(folder))
     logged = Side(rows.select(SCORE_SCHEMA.names).cast(SCORE_SCHEMA), rows["score"].is_null().to_numpy())
     found = compare_sides(again.side, logged)
+    # A cell that was read otherwise is a difference, whether or not a score moved by it.
+    read = {f"{INPUT}{name}": differing_cells(again.read[name], cells[name]) for name in cells.column_names}
+    found = replace(found, columns={**found.columns, **read})
     return CheckedPart(
         **about,  # type: ignore[arg-type]
         checked=rows.num_rows,
@@ -142,7 +151,8 @@ def _first(
         batch = again.rules.get(place, "accepted") if again.side.refused[place] else "accepted"
         online = (rows["fault_rules"][place].as_py() or ["refused"])[0] if logged.refused[place] else "accepted"
     else:
-        batch, online = (side.scores[column][place].as_py() for side in (again.side, logged))
+        tables = (again.read, cells) if column.startswith(INPUT) else (again.side.scores, logged.scores)
+        batch, online = (table[column.removeprefix(INPUT)][place].as_py() for table in tables)
     return FirstDifference(
         row=f"request {rows['request_id'][place].as_py()}, row {rows['row'][place].as_py()}",
         column=column, batch=batch, online=online, feature=feature, cause=cause,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,13 @@ from twinscore.batch.rescore import at_places, rescore
 from twinscore.contract.rows import table_to_rows
 from twinscore.monitoring.parity_ask import side_of
 from twinscore.monitoring.parity_cause import find_cause
-from twinscore.monitoring.parity_compare import VERDICT, Side, compare_sides
+from twinscore.monitoring.parity_compare import INPUT, VERDICT, Side, compare_sides
 from twinscore.monitoring.parity_report import CheckedPart, FirstDifference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from twinscore.bundle.files import Bundle
     from twinscore.monitoring.parity_ask import Asked, Live, LiveEndpoint
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from twinscore.scoring.parity import StoredScores
 
 __all__ = ["check_run", "check_with_live"]
+
+_EXPLAINED = 5
+"""Rows whose features are asked for as well: an input that is seen otherwise moves a score only now and then."""
 
 
 def check_run(stored: StoredScores, bundle: Bundle, endpoint: LiveEndpoint, live: Live) -> CheckedPart:
@@ -62,23 +68,32 @@ def _check(
     table: pa.Table, batch: Side, bundle: Bundle, endpoint: LiveEndpoint, live: Live, left_out: Mapping[str, int]
 ) -> CheckedPart:
     rows = table_to_rows(table)
-    answers = endpoint.ask(rows, live)
+    answers = [*endpoint.ask(rows[:_EXPLAINED], live, explain=True), *endpoint.ask(rows[_EXPLAINED:], live)]
     reasons = Counter(left_out)
     reasons.update(one.state for one in answers if one.state not in ("scored", "refused"))
     places = [place for place, one in enumerate(answers) if one.state in ("scored", "refused")]
     mine, told = batch.take(places), [answers[place] for place in places]
-    online = side_of(told)
-    found = compare_sides(mine, online)
-    first = None
-    if found.rows.any():
-        kept = table.take(pa.array(places, pa.int64()))
-        first = _first(kept, [rows[place] for place in places], mine, told, found, bundle, endpoint, live)
+    kept, sent = table.take(pa.array(places, pa.int64())), [rows[place] for place in places]
+    found = compare_sides(mine, side_of(told))
+    found = replace(found, columns={**found.columns, **_inputs(kept, sent, told, bundle)})
+    first = _first(kept, sent, mine, told, found, bundle, endpoint, live) if found.rows.any() else None
     return CheckedPart(
         direction="batch", version=live.version, role="batch", checked=len(places), differing=int(found.rows.sum()),
         verdicts=int(found.columns[VERDICT].sum()), ulps=int(found.ulps.max(initial=0)),
         columns={name: int(differs.sum()) for name, differs in found.columns.items() if differs.any()},
         first=first, left_out=dict(reasons),
     )  # fmt: skip
+
+
+def _inputs(
+    table: pa.Table, sent: Sequence[Mapping[str, Any]], answers: Sequence[Asked], bundle: Bundle
+) -> dict[str, NDArray[np.bool_]]:
+    """Return where a feature that the endpoint showed is not what the batch path has: (n_rows,) by feature."""
+    found: dict[str, NDArray[np.bool_]] = {}
+    for place, answer in enumerate(answers):
+        for name, _, _ in _seen(table.slice(place, 1), sent[place], answer.seen, bundle) if answer.seen else ():
+            found.setdefault(f"{INPUT}{name}", np.zeros(len(answers), bool))[place] = True
+    return found
 
 
 def _first(
@@ -90,13 +105,21 @@ def _first(
     column = found.first_column(place)
     feature = cause = ""
     said: tuple[Any, Any]
+    seen = answers[place].seen
     if column == VERDICT:
         verdict = bundle.checker.check(table.slice(place, 1)).faults["rule"].to_pylist()
         said = ((verdict or ["refused"])[0] if batch.refused[place] else "accepted", answers[place].rule or "accepted")
-    else:
-        said = batch.scores[column][place].as_py(), answers[place].cells.get(column)
+    elif not seen:
         (again,) = endpoint.ask([rows[place]], live, explain=True)
-        feature, cause = _seen(table.slice(place, 1), rows[place], again.seen, bundle)
+        seen = again.seen
+    differing = _seen(table.slice(place, 1), rows[place], seen, bundle)
+    if differing:
+        feature, mine, theirs = differing[0]
+        cause = f"{feature} is {mine!r} in batch, and the endpoint saw {theirs!r}"
+    if column.startswith(INPUT):
+        said = differing[0][1:]
+    elif column != VERDICT:
+        said = batch.scores[column][place].as_py(), answers[place].cells.get(column)
     if column == "score" and not cause:
         both = np.flatnonzero(~(batch.refused | np.array([one.state == "refused" for one in answers])))
         told = np.array([answers[one].cells["score"] for one in both.tolist()], np.float64)
@@ -109,14 +132,15 @@ def _first(
     )  # fmt: skip
 
 
-def _seen(row: pa.Table, sent: Mapping[str, Any], seen: Mapping[str, Any], bundle: Bundle) -> tuple[str, str]:
-    """Return the first feature that the endpoint says it saw otherwise than the batch path does; empty if none."""
+def _seen(
+    row: pa.Table, sent: Mapping[str, Any], seen: Mapping[str, Any], bundle: Bundle
+) -> list[tuple[str, Any, Any]]:
+    """Return the features that the endpoint says it saw otherwise than the batch path does, with both values."""
     encoded = bundle.spec.encode(row)[0]
+    found = []
     for place, feature in enumerate(bundle.spec.features):
-        if feature.name not in seen:
-            continue
         number = None if np.isnan(encoded[place]) else float(encoded[place])
         batch = number if feature.expression is not None else sent[feature.name]
-        if batch != seen[feature.name]:
-            return feature.name, f"{feature.name} is {batch!r} in batch, and the endpoint saw {seen[feature.name]!r}"
-    return "", ""
+        if feature.name in seen and batch != seen[feature.name]:
+            found.append((feature.name, batch, seen[feature.name]))
+    return found

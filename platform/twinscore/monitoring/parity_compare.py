@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["VERDICT", "Differences", "Side", "compare_sides", "differing_cells", "first_differing", "ulps"]
+__all__ = ["INPUT", "VERDICT", "Differences", "Side", "compare_sides", "differing_cells", "first_differing", "ulps"]
 
 VERDICT = "verdict"
 """The column that says whether a row was scored or refused."""
+INPUT = "input "
+"""What a column of a row's input begins with, beside those of its scores."""
 _WORSE = np.iinfo(np.int64).max
 _TOP = np.uint64(1 << 63)
 
