@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -28,11 +29,17 @@ from twinscore.batch.stored_sample import sampled_scores
 from twinscore.bundle.files import Bundle
 from twinscore.cache.spec import FeaturesSpec
 from twinscore.monitoring.parity_report import CheckedPart
+from twinscore.online.check_calls import CheckCalls
+from twinscore.online.client import PredictClient
+from twinscore.online.endpoint import Endpoint
+from twinscore.online.front import Front
+from twinscore.online.gateway import Gateway
+from twinscore.online.spec import AuditPolicy
 from twinscore.scoring.table import check_and_score, score
 from twinscore.settings import Settings
 from twinscore.testing.models import make_rows
 from twinscore.training.train import train
-from twinscore.wiring import bundle_store, load_version
+from twinscore.wiring import bundle_store, listener_roster, load_version
 
 from .conftest import Run, change, make_input, workers_here, write_rows
 
@@ -198,17 +205,16 @@ def test_what_is_no_score_is_compared_as_well(stored: Settings, bundle: Bundle) 
     )  # fmt: skip
 
 
-def test_versions_and_roles_are_parts_of_their_own(
-    stored: Settings, bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_versions_and_roles_are_parts_of_their_own(stored: Settings, bundle: Bundle) -> None:
     """A canary's few rows are among the sample; a version whose bundle is gone is said to be left out."""
-    del caplog
     table = fresh(bundle, 400)
     said = score(table, bundle).to_pylist()
     write_log(stored, scored(bundle, table, said))
-    canary = [replace_record(one, role="canary", version="2") for one in scored(bundle, table.slice(0, 9), said[:9])]
+    canary = [
+        msgspec.structs.replace(one, role="canary", version="2") for one in scored(bundle, table.slice(0, 9), said[:9])
+    ]
     write_log(stored, canary, "r2")
-    unknown = [replace_record(one, version="3", bundle_digest="f" * 64) for one in canary]
+    unknown = [msgspec.structs.replace(one, version="3", bundle_digest="f" * 64) for one in canary]
     write_log(stored, unknown, "r3")
     found = check_paths(stored, "demo", rows=100, direction="online", **WINDOW)
 
@@ -277,12 +283,21 @@ def test_the_real_census_agrees_over_ten_thousand_rows(settings: Settings, adult
     write_log(settings, bulk)
     spec = ScoreSpec(model="demo", input=str(adult_test), output="predictions/demo")
     run_version(settings, spec, version, bundle, workers=workers_here)
-    figures = {one.metric: one.value for one in parity_figures(settings, "demo", rows=10_000, **WINDOW)}
-    stored = sampled_scores(open_run(settings.lake / "predictions/demo"), bundle, 10_000, 3)
+    gateway = Gateway("demo", Endpoint(bundle, model="demo", version=version.version))
+    front = Front(gateway, settings, listener_roster(settings), replica="r2", audit=AuditPolicy(reserve_mb=1))
+    client = PredictClient(f"http://127.0.0.1:{front.listener.port}/demo", retries=0)
+    try:
+        with CheckCalls(client, load_secret(audit_salt(settings.home)), rows_per_s=1e6) as endpoint:
+            figures = parity_figures(settings, "demo", rows=10_000, endpoint=endpoint, **WINDOW)
+    finally:
+        front.close()
+    found = {(one.path, one.metric): one.value for one in figures}
 
-    assert {"parity_checked": 10_000.0, "parity_differing": 0.0, "parity_bits": 0.0} == figures
-    assert 10_000 == stored.table.num_rows
-    assert check_and_score(stored.table, bundle)[1].to_pydict() == stored.scores.to_pydict()
+    assert {
+        (path, metric): value
+        for path in ("online", "batch")
+        for metric, value in (("parity_checked", 10_000.0), ("parity_differing", 0.0), ("parity_bits", 0.0))
+    } == found
 
 
 def _other_order(bundle: Bundle) -> Bundle:
@@ -290,9 +305,3 @@ def _other_order(bundle: Bundle) -> Bundle:
         replace(one, categories=one.categories[::-1]) if one.name == "city" else one for one in bundle.spec.features
     )
     return replace(bundle, spec=replace(bundle.spec, features=features))
-
-
-def replace_record(one: AuditRecord, **changes: Any) -> AuditRecord:
-    import msgspec
-
-    return msgspec.structs.replace(one, **changes)

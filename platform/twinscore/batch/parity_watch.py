@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from twinscore.scoring.parity import StoredScores
     from twinscore.settings import Settings
 
-__all__ = ["check_paths", "parity_figures"]
+__all__ = ["Direction", "check_paths", "parity_figures"]
 
 Direction = Literal["online", "batch", "both"]
 _WINDOW = timedelta(days=1)
