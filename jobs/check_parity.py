@@ -17,7 +17,7 @@ from twinscore.errors import TwinscoreError
 
 
 def main() -> int:
-    """Return 0 when nothing differs, 1 when something does or the check failed, 2 when nothing could be compared."""
+    """Return 0 when nothing differs, 1 when something does or the check failed, 5 when nothing could be compared."""
     parser = argparse.ArgumentParser(description="Check that both paths of a model give the same bits.")
     parser.add_argument("--model", required=True, help="name of the model")
     parser.add_argument("--sample", type=int, default=1_000, help="rows of each direction, at most")
@@ -37,7 +37,7 @@ def main() -> int:
     print(json.dumps({"event": "checked", **found.to_plain()}, default=str))
     if not found.equal:
         return 1
-    return 0 if found.checked else 2
+    return 0 if found.checked else 5
 
 
 def _instant(text: str) -> datetime:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,9 +24,11 @@ from twinscore.bundle.files import Bundle
 from twinscore.errors import ModelNotReady
 from twinscore.monitoring.parity_ask import Live
 from twinscore.monitoring.parity_report import CheckedPart
+from twinscore.online.asked import Asked
 from twinscore.online.check_calls import CheckCalls, check_calls
 from twinscore.online.client import PredictClient
 from twinscore.online.endpoint import Endpoint
+from twinscore.online.gateway import Gateway
 from twinscore.scoring.parity import StoredScores
 from twinscore.scoring.row import RowScorer
 from twinscore.scoring.table import check_and_score
@@ -53,31 +54,37 @@ def stored(table: pa.Table, bundle: Bundle, version: str = "1") -> StoredScores:
     return StoredScores("members", version, "r", bundle.digest, table, scores, accepted, 2)
 
 
-@contextmanager
-def calls(settings: Settings, endpoint: Endpoint) -> Iterator[CheckCalls]:
-    with served(settings, endpoint, partial=False) as (front, _):
+class WayIn:
+    """A way in that is open as long as the module's tests, and what answers there."""
+
+    def __init__(self, settings: Settings, gateway: Gateway, calls: CheckCalls) -> None:
+        self.settings = settings
+        self.gateway = gateway
+        self.calls = calls
+
+    def checked(self, endpoint: Endpoint, run: StoredScores, bundle: Bundle) -> CheckedPart:
+        """Let an endpoint answer, and check a run against it."""
+        self.gateway.swap(endpoint)
+        return check_run(run, bundle, self.calls, self.calls.live())
+
+
+@pytest.fixture(scope="module")
+def way_in(binary: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WayIn]:
+    """A real listener with a real audit log."""
+    settings = Settings(home=tmp_path_factory.mktemp("home"))
+    with served(settings, binary.endpoint, partial=False) as (front, gateway):
         client = PredictClient(f"http://127.0.0.1:{front.listener.port}/members", retries=0)
-        with CheckCalls(client, load_secret(audit_salt(settings.home)), rows_per_s=1e6) as asking:
-            yield asking
+        with CheckCalls(client, load_secret(audit_salt(settings.home)), rows_per_s=1e6) as calls:
+            yield WayIn(settings, gateway, calls)
 
 
-def checked(settings: Settings, endpoint: Endpoint, run: StoredScores, bundle: Bundle) -> CheckedPart:
-    with calls(settings, endpoint) as asking:
-        return check_run(run, bundle, asking, asking.live())
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """A home of the test's own."""
-    return Settings(home=tmp_path / "home")
-
-
-def test_a_run_and_its_endpoint_agree(trained: Trained, settings: Settings) -> None:
+def test_a_run_and_its_endpoint_agree(trained: Trained, way_in: WayIn) -> None:
     """Every row and every refusal, infinity among them; the log knows the requests as checks, and samples none."""
     table = with_value(trained.table, 5, "row_id", None)
     table = with_value(table, 9, "debt", float("inf"))
     table = with_value(table, 200, "plan", "yacht")
-    found = checked(settings, trained.endpoint, stored(table, trained.bundle), trained.bundle)
+    settings = way_in.settings
+    found = way_in.checked(trained.endpoint, stored(table, trained.bundle), trained.bundle)
     ids = [one.record.request_id for one in read_model(model_folder(settings.lake, "members"))]
     salt = load_secret(audit_salt(settings.home))
     bundle_store(settings).publish(trained.bundle.folder)
@@ -107,8 +114,6 @@ class _Tampered(Endpoint):
 
     def ask(self, instances: Any, *, at: str, partial: bool, extra: Any = None) -> Any:
         """Decode row by row, whatever the number of rows."""
-        from twinscore.online.asked import Asked
-
         rows, faults = self.decode(instances, at=at)
         return Asked(rows, faults, at, partial=partial, extra=extra)
 
@@ -133,11 +138,11 @@ def stale(row: dict[str, Any]) -> dict[str, Any]:
     ("fault", "feature"), [(swap, "income"), (narrow, "debt"), (stale, "age")], ids=["swap", "float32", "stale"]
 )
 def test_faults_of_the_endpoint_are_named(
-    binary: Trained, settings: Settings, fault: Callable[[dict[str, Any]], dict[str, Any]], feature: str
+    binary: Trained, way_in: WayIn, fault: Callable[[dict[str, Any]], dict[str, Any]], feature: str
 ) -> None:
     """Columns swapped, cast and of yesterday: the features as its model saw them say which."""
     endpoint = _Tampered(binary.bundle, model="members", version="1").tamper(fault)
-    found = checked(settings, endpoint, stored(binary.table, binary.bundle), binary.bundle)
+    found = way_in.checked(endpoint, stored(binary.table, binary.bundle), binary.bundle)
 
     assert found.differing > 0
     assert found.first is not None
@@ -145,7 +150,7 @@ def test_faults_of_the_endpoint_are_named(
     assert "the endpoint saw" in found.first.cause
 
 
-def test_another_order_of_categories_is_named(binary: Trained, settings: Settings) -> None:
+def test_another_order_of_categories_is_named(binary: Trained, way_in: WayIn) -> None:
     """The endpoint shows the right cells, and its codes are others: the scores say which feature it is."""
     features = tuple(
         replace(one, categories=one.categories[::-1]) if one.name == "city" else one
@@ -154,17 +159,17 @@ def test_another_order_of_categories_is_named(binary: Trained, settings: Setting
     endpoint = _Tampered(binary.bundle, model="members", version="1")
     endpoint._scorer = RowScorer(binary.bundle)
     endpoint._scorer._spec = replace(binary.bundle.spec, features=features)
-    found = checked(settings, endpoint, stored(binary.table, binary.bundle), binary.bundle)
+    found = way_in.checked(endpoint, stored(binary.table, binary.bundle), binary.bundle)
 
     assert found.first is not None
     assert ("score", "city") == (found.first.column, found.first.feature)
     assert "in another order" in found.first.cause
 
 
-def test_another_version_is_no_difference(binary: Trained, second: Endpoint, settings: Settings) -> None:
+def test_another_version_is_no_difference(binary: Trained, second: Endpoint, way_in: WayIn) -> None:
     """A run of version 1 while version 2 is live: said so, and version 2 is compared with itself on the same rows."""
-    with calls(settings, second) as asking:
-        parts = check_with_live(stored(binary.table, binary.bundle), second.bundle, asking, asking.live())
+    way_in.gateway.swap(second)
+    parts = check_with_live(stored(binary.table, binary.bundle), second.bundle, way_in.calls, way_in.calls.live())
 
     assert ("1", 0, {"of another version than the live 2": binary.table.num_rows}) == (
         parts[0].version, parts[0].checked, parts[0].left_out
@@ -207,8 +212,9 @@ def test_answers_of_challengers_and_of_the_cache_are_not_compared(binary: Traine
     assert ["other version", "cached"] == [one.state for one in found]
 
 
-def test_an_endpoint_that_is_not_there_is_said_so(settings: Settings, free_port: int) -> None:
+def test_an_endpoint_that_is_not_there_is_said_so(tmp_path: Path, free_port: int) -> None:
     """Nobody listens: the check says so, and does not pass for one that found nothing."""
+    settings = Settings(home=tmp_path)
     folder = settings.lake / "predictions" / "members"
     folder.mkdir(parents=True)
     (folder / "_manifest.json").write_text(

@@ -133,7 +133,7 @@ def test_both_paths_are_checked_on_what_they_did(
     assert (True, {"online", "batch"}) == (found.equal, {part.direction for part in found.parts})
     assert [300] == [part.checked for part in found.parts if part.direction == "batch"]
     assert sum(part.checked for part in found.parts if part.direction == "online") >= 200
-    assert (0, 0, 2, 0) == (plain.exit_code, by_run.exit_code, nothing.exit_code, ended.value.code)
+    assert (0, 0, 5, 0) == (plain.exit_code, by_run.exit_code, nothing.exit_code, ended.value.code)
     assert "and not a bit differs" in plain.stdout
     assert "Nothing could be compared" in nothing.stdout
     assert (0, True) == (json.loads(line)["differing"], json.loads(line)["equal"])

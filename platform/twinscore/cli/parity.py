@@ -17,7 +17,7 @@ __all__ = ["parity_app"]
 
 parity_app = typer.Typer(help="Compare both paths on the same rows.")
 
-NOTHING_COMPARED = 2
+NOTHING_COMPARED = 5
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
 
@@ -93,7 +93,7 @@ def check_command(
     key_file: Annotated[Path | None, typer.Option(help="File with the API key for that address.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print what was found as JSON and nothing else.")] = False,
 ) -> None:
-    """Check both paths on samples of what they did; exit code 1 on a difference, 2 when nothing could be compared."""
+    """Check both paths on samples of what they did; exit code 1 on a difference, 5 when nothing could be compared."""
     import json
 
     from rich.console import Console

@@ -1,6 +1,6 @@
 """Asks an endpoint for rows in order to compare: few at a time, slowly, and not at all while it is busy.
 
-Serving comes first. One connection sends requests of at most 50 rows with pauses between them, sends none again, and
+Serving comes first. One connection sends requests of at most 20 rows with pauses between them, sends none again, and
 stops at the first answer that says the endpoint has no room. Each request carries an id by which the audit log knows
 it as a check (`twinscore.audit.checks`), and asks for the live version, not for a canary.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckCalls", "check_calls"]
 
-_ROWS_PER_CALL = 50
+_ROWS_PER_CALL = 20
 _EVERY_FEATURE = "999"
 _IN_UNCERTAINTY = ("lower", "upper", "prediction_set")
 _NOT_ASKED = Asked("not asked")
