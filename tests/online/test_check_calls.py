@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from twinscore.audit.checks import are_checks, is_check
@@ -18,9 +19,12 @@ from twinscore.audit.head import load_secret
 from twinscore.audit.operate import audit_salt
 from twinscore.audit.places import model_folder
 from twinscore.audit.reader import read_model
+from twinscore.batch.cache_files import build_feature_cache
 from twinscore.batch.parity_runs import check_run, check_with_live
 from twinscore.batch.parity_watch import check_paths
 from twinscore.bundle.files import Bundle
+from twinscore.cache.spec import CacheSpec, FeaturesSpec
+from twinscore.contract.rows import table_to_rows
 from twinscore.errors import ModelNotReady
 from twinscore.monitoring.parity_ask import Live
 from twinscore.monitoring.parity_report import CheckedPart
@@ -29,6 +33,7 @@ from twinscore.online.check_calls import CheckCalls, check_calls
 from twinscore.online.client import PredictClient
 from twinscore.online.endpoint import Endpoint
 from twinscore.online.gateway import Gateway
+from twinscore.online.hybrid import HybridEndpoint
 from twinscore.scoring.parity import StoredScores
 from twinscore.scoring.row import RowScorer
 from twinscore.scoring.table import check_and_score
@@ -36,6 +41,7 @@ from twinscore.settings import Settings
 from twinscore.wiring import bundle_store
 
 from .conftest import Trained
+from .test_front import post
 from .test_hybrid import served
 
 SALT = b"s" * 32
@@ -228,3 +234,42 @@ def test_an_endpoint_that_is_not_there_is_said_so(tmp_path: Path, free_port: int
     assert (0, ()) == (found.checked, found.parts)
     assert any("cannot be reached" in reason for reason in found.left_out)
     assert not isinstance(raised.value, ModelNotReady)
+
+
+def test_features_that_replicas_joined_are_held_against_the_table(binary: Trained, tmp_path: Path) -> None:
+    """A real join from a file of this morning, with the table gone on since: each way of being wrong has its kind."""
+    settings, bundle, now = Settings(home=tmp_path), binary.bundle, datetime.now(UTC)
+    bundle_store(settings).publish(bundle.folder)
+    spec = FeaturesSpec(table="features", columns=("income", "city"), as_of="seen_at", max_age_s=7_200)
+    source = settings.lake / "features"
+    source.mkdir(parents=True)
+    optional = [place for place, row in enumerate(binary.rows) if row["income"] is not None and row["city"] is not None]
+    rows = binary.table.take(pa.array(optional[:40]))
+
+    def write(name: str, part: pa.Table, hours: float) -> None:
+        seen = pa.array([now - timedelta(hours=hours)] * part.num_rows, pa.timestamp("us", "UTC"))
+        columns = {one: part[one] for one in ("row_id", "income", "city")}
+        pq.write_table(pa.table({**columns, "seen_at": seen}), source / f"{name}.parquet")
+
+    write("fresh", rows.slice(0, 20), 1.5)
+    write("old", rows.slice(20, 10), 5)
+    build_feature_cache(settings, "members", bundle.contract, spec)
+    newer = rows.slice(0, 4).set_column(rows.column_names.index("income"), "income", pa.array([1.0, 2.0, 3.0, 4.0]))
+    write("newer", newer, 1)
+    write("late", rows.slice(30, 10), 1)
+    cache = CacheSpec(features=spec)
+    endpoint = HybridEndpoint(bundle, model="members", version="1", cache=cache, lake=settings.lake)
+    asked = table_to_rows(rows)
+    for row in asked:
+        del row["income"], row["city"]
+    with served(settings, endpoint) as (front, _):
+        statuses = [post(front, row).json()["predictions"][0]["features"]["income"] for row in asked]
+    found = check_paths(settings, "members", direction="online", features=spec, since=now - timedelta(hours=1))
+    income, city = found.features
+
+    assert ["PRESENT"] * 20 + ["OUTSIDE_MAX_AGE"] * 10 + ["NOT_FOUND"] * 10 == statuses
+    assert (40, 0) == (found.checked, found.differing)
+    assert {"stale": 4, "too_old": 10, "not_found": 10} == income.kinds
+    assert {"too_old": 10, "not_found": 10} == city.kinds
+    assert 1_800.0 == pytest.approx(income.behind_s)
+    assert not found.equal
