@@ -9,6 +9,7 @@ from twinscore.cache.spec import CacheSpec, read_cache_spec
 from twinscore.document import load_document, read_value
 from twinscore.errors import SettingsInvalid
 from twinscore.monitoring.spec import MonitorSpec
+from twinscore.online.degrade_spec import DegradeSpec
 from twinscore.rollout.plan import RoutingPlan
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ class ServeSpec:
     """What is answered from batch, or filled in from it."""
     partial: bool = False
     """Whether good rows are scored beside refused ones when the request does not say."""
+    degrade: DegradeSpec | None = None
+    """What answers instead when full service is too slow; None never does anything else."""
     monitor: MonitorSpec = field(default_factory=MonitorSpec)
     """What is watched, and what alerts do."""
     routing: RoutingPlan | None = None
@@ -142,6 +145,9 @@ class ServeSpec:
             _refuse("max_wait_ms", "more than 0 milliseconds", self.max_wait_ms)
         if self.shutdown_s <= 0:
             _refuse("shutdown_s", "more than 0 seconds", self.shutdown_s)
+        if self.degrade is not None:
+            self.degrade.rules(self.scaling.p99_ms)
+            self.degrade.reference(self.model.partition("@")[0].partition("/")[0])
 
 
 def load_serve_spec(path: Path) -> ServeSpec:
