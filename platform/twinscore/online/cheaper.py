@@ -15,8 +15,10 @@ from twinscore.cache.score_file import Cached
 from twinscore.cache.spec import ScoresSpec
 from twinscore.clock import SystemClock
 from twinscore.errors import SettingsInvalid
+from twinscore.online.asked import Asked
 from twinscore.online.endpoint import Endpoint
 from twinscore.online.hybrid import follow, note_features
+from twinscore.online.switch import load_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
     from twinscore.online.answer import Prediction
     from twinscore.online.asked import Outcome
     from twinscore.online.degrade_spec import DegradeSpec
+    from twinscore.online.gateway import Gateway
+    from twinscore.rollout.routing import Target
 
-__all__ = ["CheapEndpoint", "Cheaper", "label"]
+__all__ = ["CheapEndpoint", "Cheaper", "label", "load_cheap"]
 
 
 class CheapEndpoint(Endpoint):
@@ -106,6 +110,17 @@ class Cheaper:
         """Return what batch made of a decoded row, or None."""
         found = None if self._scores is None else self._scores.find(row)
         return found if isinstance(found, Cached) else None
+
+
+def load_cheap(lake: Path, gateway: Gateway, target: Target) -> CheapEndpoint:
+    """Read, verify and warm up the cheaper version; raises as `load_endpoint`."""
+    folder = lake / "bundles" / target.digest
+    found = load_endpoint(
+        folder, target.digest, model=gateway.model, version=target.version, limits=gateway.limits, kind=CheapEndpoint
+    )
+    assert isinstance(found, CheapEndpoint)
+    found.score(Asked(found.decode([found.example()])[0]))
+    return found
 
 
 def _check(live: Endpoint, cheap: CheapEndpoint) -> None:

@@ -145,12 +145,13 @@ def _from_full(state: LadderState, rules: LadderRules, seen: Seen, now_s: float)
 
 
 def _from_cheaper(state: LadderState, rules: LadderRules, seen: Seen, now_s: float) -> LadderState:
-    assert state.changed_at is not None
-    if state.over_since is not None:
+    changed_at, over_since = state.changed_at, state.over_since
+    assert changed_at is not None
+    if over_since is not None:
         state = replace(state, level="degraded", fine_since=())
-        waited = now_s - max(state.over_since, state.changed_at) >= SETTLE_S
+        waited = now_s - max(over_since, changed_at) >= SETTLE_S
         return _raised(state, rules, seen, now_s) if waited and state.share < rules.steps[-1] else state
-    if now_s - state.changed_at < SETTLE_S:
+    if now_s - changed_at < SETTLE_S:
         return replace(state, level="degraded")
     enough = _enough(state, rules, seen)
     if seen.ordered:

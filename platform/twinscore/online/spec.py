@@ -146,8 +146,8 @@ class ServeSpec:
         if self.shutdown_s <= 0:
             _refuse("shutdown_s", "more than 0 seconds", self.shutdown_s)
         if self.degrade is not None:
-            self.degrade.rules(self.scaling.p99_ms)
-            self.degrade.reference(self.model.partition("@")[0].partition("/")[0])
+            self.degrade.rules(self.scaling.p99_ms)  # complete, or refused
+            self.degrade.reference(self.model.partition("@")[0].partition("/")[0])  # of this model, or refused
 
 
 def load_serve_spec(path: Path) -> ServeSpec:
