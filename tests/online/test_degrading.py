@@ -46,6 +46,12 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path / "home")
 
 
+@pytest.fixture(autouse=True)
+def no_edge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A front that closes need not wait for edges to notice: there are none."""
+    monkeypatch.setattr("twinscore.online.front._EDGES_NOTICE_S", 0.0)
+
+
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A version with fewer trees and the contract of `binary`."""

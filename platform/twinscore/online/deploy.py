@@ -188,7 +188,7 @@ def _answers(model: str) -> bool:
 def _shape(settings: Settings, spec: ServeSpec, cheap: Target | None) -> str:
     """Return a digest of everything that a replica cannot change while it answers: options, settings, our code."""
     digest = hashlib.sha256(settings.model_dump_json().encode())
-    digest.update(repr((replace(spec, model="-", routing=None), cheap)).encode())
+    digest.update(repr((replace(spec, model="-", routing=None, degrade=None), spec.degrade, cheap)).encode())
     for path in sorted(Path(twinscore.__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
