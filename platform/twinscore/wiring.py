@@ -159,24 +159,29 @@ def prediction_sink(settings: Settings, uri: str, table: str | None = None) -> P
 
 
 def open_rollout_store(settings: Settings) -> ControlStore:
-    """Open the database of rollouts, ledger, leases, holds and commands; its tables are made on first use.
+    """Open the database of rollouts, ledger, leases, holds, commands and alerts; its tables are made on first use.
 
     Raises:
         SettingsInvalid: there is no such kind of store, its driver is missing, or a newer twinscore made its tables.
         StoreUnavailable: the database does not answer.
     """
+    from twinscore.adapters.sql_alerts import SqlAlerts
+    from twinscore.adapters.sql_cases import SqlCases
     from twinscore.adapters.sql_commands import SqlCommands
     from twinscore.adapters.sql_control import ControlDatabase
     from twinscore.adapters.sql_holds import SqlHolds
     from twinscore.adapters.sql_leases import SqlLeases
     from twinscore.adapters.sql_ledger import SqlLedger
+    from twinscore.adapters.sql_orders import SqlOrders
     from twinscore.adapters.sql_rollouts import SqlRollouts
+    from twinscore.adapters.sql_tickets import SqlTickets
     from twinscore.ports.rollout_store import ControlStore
 
     database = ControlDatabase(settings.control_store_uri, settings.home.resolve())
     return ControlStore(
         rollouts=SqlRollouts(database), ledger=SqlLedger(database), leases=SqlLeases(database),
-        holds=SqlHolds(database), commands=SqlCommands(database), closing=database,
+        holds=SqlHolds(database), commands=SqlCommands(database), alerts=SqlAlerts(database),
+        orders=SqlOrders(database), tickets=SqlTickets(database), cases=SqlCases(database), closing=database,
     )  # fmt: skip
 
 
