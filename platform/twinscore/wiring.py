@@ -19,15 +19,17 @@ from twinscore.adapters.roster_folder import RosterFolder
 from twinscore.errors import BundleInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from twinscore.bundle.files import Bundle
+    from twinscore.monitoring.receivers import NotifySpec, TicketsSpec
     from twinscore.ports.alias_store import AliasStore
     from twinscore.ports.bundle_store import BundleStore
     from twinscore.ports.listener_roster import ListenerRoster
     from twinscore.ports.model_store import ModelStore, ModelVersion
     from twinscore.ports.prediction_sink import PredictionSink
     from twinscore.ports.rollout_store import ControlStore
+    from twinscore.ports.ticket_store import Messenger, TicketStore
     from twinscore.settings import Settings
 
 __all__ = [
@@ -37,11 +39,13 @@ __all__ = [
     "import_registry_client",
     "listener_roster",
     "load_version",
+    "messengers",
     "model_store",
     "open_rollout_store",
     "prediction_sink",
     "serve_ingress",
     "subscribe_to_aliases",
+    "ticket_store",
 ]
 
 Step = Literal["registry", "fetch", "bundle"]
@@ -183,6 +187,24 @@ def open_rollout_store(settings: Settings) -> ControlStore:
         holds=SqlHolds(database), commands=SqlCommands(database), alerts=SqlAlerts(database),
         orders=SqlOrders(database), tickets=SqlTickets(database), cases=SqlCases(database), closing=database,
     )  # fmt: skip
+
+
+def ticket_store(settings: Settings, spec: TicketsSpec, store: ControlStore) -> TicketStore:
+    """Return where a model's tickets are opened; nothing is asked of it yet.
+
+    Raises:
+        StoreUnavailable: a variable with a secret is not set.
+    """
+    from twinscore.adapters.alert_receivers import open_tickets
+
+    return open_tickets(spec, settings.home.resolve(), store.tickets)
+
+
+def messengers(specs: Sequence[NotifySpec], severity: str) -> dict[str, Callable[[], Messenger]]:
+    """Return by name how to open each of those who are told of alerts of this severity."""
+    from twinscore.adapters.alert_receivers import open_messengers
+
+    return open_messengers(specs, severity)
 
 
 def serve_ingress(settings: Settings) -> tuple[str, int]:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import NoReturn
 
 from twinscore.errors import SettingsInvalid
+from twinscore.monitoring.receivers import NotifySpec, RetrainSpec, TicketsSpec
 
 __all__ = ["MonitorSpec", "WatchedLabels", "period"]
 
@@ -73,6 +74,12 @@ class MonitorSpec:
     """Where outcomes come from."""
     parity_rows: int = 200
     """Rows per look that are scored by the other path as well; 0 looks at none."""
+    tickets: TicketsSpec = TicketsSpec()
+    """Where tickets are opened."""
+    notify: tuple[NotifySpec, ...] = ()
+    """Who is told by `page`."""
+    retrain: RetrainSpec | None = None
+    """What `retrain` submits."""
 
     def __post_init__(self) -> None:
         if period(self.window, "window") < timedelta(seconds=1):

@@ -81,8 +81,8 @@ class Messenger(Protocol):
     name: str
     """Under which it is noted that they were told."""
 
-    def send(self, message: Message) -> None:
-        """Tell them.
+    def send(self, message: Message) -> str:
+        """Tell them, and return what was not as it should be, such as a reader who is not known; empty is well.
 
         Raises:
             StoreUnavailable: it was not taken, or nobody knows whether it was.
