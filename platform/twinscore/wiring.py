@@ -19,7 +19,7 @@ from twinscore.adapters.roster_folder import RosterFolder
 from twinscore.errors import BundleInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from twinscore.bundle.files import Bundle
     from twinscore.monitoring.receivers import NotifySpec, TicketsSpec
@@ -39,7 +39,7 @@ __all__ = [
     "import_registry_client",
     "listener_roster",
     "load_version",
-    "messengers",
+    "messenger",
     "model_store",
     "open_rollout_store",
     "prediction_sink",
@@ -190,7 +190,7 @@ def open_rollout_store(settings: Settings) -> ControlStore:
 
 
 def ticket_store(settings: Settings, spec: TicketsSpec, store: ControlStore) -> TicketStore:
-    """Return where a model's tickets are opened; nothing is asked of it yet.
+    """Return a place where tickets are opened; nothing is asked of it yet.
 
     Raises:
         StoreUnavailable: a variable with a secret is not set.
@@ -200,11 +200,11 @@ def ticket_store(settings: Settings, spec: TicketsSpec, store: ControlStore) -> 
     return open_tickets(spec, settings.home.resolve(), store.tickets)
 
 
-def messengers(specs: Sequence[NotifySpec], severity: str) -> dict[str, Callable[[], Messenger]]:
-    """Return by name how to open each of those who are told of alerts of this severity."""
-    from twinscore.adapters.alert_receivers import open_messengers
+def messenger(spec: NotifySpec) -> Messenger:
+    """Return who is told of an alert; nobody is yet. Raises as `ticket_store`."""
+    from twinscore.adapters.alert_receivers import open_messenger
 
-    return open_messengers(specs, severity)
+    return open_messenger(spec)
 
 
 def serve_ingress(settings: Settings) -> tuple[str, int]:

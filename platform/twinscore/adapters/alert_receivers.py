@@ -5,18 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twinscore.adapters.http_calls import secret_of
-from twinscore.errors import SettingsInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from twinscore.monitoring.receivers import NotifySpec, TicketsSpec
     from twinscore.ports.ticket_store import Messenger, TicketDesk, TicketStore
 
-__all__ = ["open_messengers", "open_tickets"]
-
-_SEVERITIES = ("info", "warning", "critical")
+__all__ = ["open_messenger", "open_tickets"]
 
 
 def open_tickets(spec: TicketsSpec, home: Path, desk: TicketDesk) -> TicketStore:
@@ -56,24 +52,8 @@ def open_tickets(spec: TicketsSpec, home: Path, desk: TicketDesk) -> TicketStore
     return WebhookTickets(spec.url or secret_of(spec.url_env), secret_of(spec.token_env), private=spec.private)
 
 
-def open_messengers(specs: Sequence[NotifySpec], severity: str) -> dict[str, Callable[[], Messenger]]:
-    """Return by name how to open each of those who are told of this severity; one that cannot be opened stops no other.
-
-    Raises:
-        SettingsInvalid: nobody is told at all.
-    """
-    told = [one for one in specs if _SEVERITIES.index(one.severity) <= _SEVERITIES.index(severity)]
-    if not specs:
-        message = "A rule pages, and nobody is named under monitor.notify; name somebody, or leave the action out."
-        raise SettingsInvalid(message, key="monitor.notify")
-    return {f"{place}-{one.kind}": _opener(one) for place, one in enumerate(specs) if one in told}
-
-
-def _opener(spec: NotifySpec) -> Callable[[], Messenger]:
-    return lambda: _open(spec)
-
-
-def _open(spec: NotifySpec) -> Messenger:
+def open_messenger(spec: NotifySpec) -> Messenger:
+    """Return who is told; nobody is yet. Raises as `open_tickets`."""
     if spec.kind == "slack":
         from twinscore.adapters.slack_messages import SlackMessenger
 

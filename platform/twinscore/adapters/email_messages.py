@@ -38,8 +38,6 @@ class EmailMessenger:
         in_all_s: for a whole delivery.
     """
 
-    name = "email"
-
     def __init__(
         self, host: str, *, port: int | None, tls: str, sender: str, to: Sequence[str],
         login: tuple[str, str] | None = None, in_all_s: float = _IN_ALL_S,
@@ -76,10 +74,11 @@ class EmailMessenger:
         return f"{self._host} refused {', '.join(sorted(refused))}; the others were told" if refused else ""
 
     def _connected(self) -> smtplib.SMTP:
+        timeout_s = min(_SILENT_S, self._in_all_s)
         if self._tls == "implicit":
             context = ssl.create_default_context()
-            return smtplib.SMTP_SSL(self._host, self._port, timeout=_SILENT_S, context=context)
-        return smtplib.SMTP(self._host, self._port, timeout=_SILENT_S)
+            return smtplib.SMTP_SSL(self._host, self._port, timeout=timeout_s, context=context)
+        return smtplib.SMTP(self._host, self._port, timeout=timeout_s)
 
     def _mail(self, message: Message) -> EmailMessage:
         mail = EmailMessage()

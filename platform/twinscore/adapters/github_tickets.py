@@ -54,7 +54,9 @@ class GithubTickets:
         if known is not None:
             return known
         body = f"{message.body}\n\n{marker(message.incident)}"
-        issue = self._call("POST", "", body={"title": message.title[:256], "body": body, "labels": self._labels})
+        issue = self._call(
+            "POST", "", body={"title": message.title[:256], "body": body, "labels": [*self._labels, *message.labels]}
+        )
         return _ticket(issue)
 
     def comment(self, ticket: Ticket | None, message: Message) -> Ticket | None:

@@ -66,7 +66,7 @@ class JiraTickets:
             "issuetype": {"name": self._issue_type},
             "summary": " ".join(message.title.split())[:_LONGEST_SUMMARY],
             "description": message.body,
-            "labels": [*self._labels, _label(message.incident)],
+            "labels": [*self._labels, *message.labels, _label(message.incident)],
         }
         return self._ticket(self._call("POST", "issue", body={"fields": fields}))
 

@@ -24,8 +24,6 @@ class SlackMessenger:
         private: whether it may be an address that is not public.
     """
 
-    name = "slack"
-
     def __init__(self, url: str, *, private: bool = False) -> None:
         self._url = url
         self._caller = Caller("The Slack webhook", private=private, secret=url)

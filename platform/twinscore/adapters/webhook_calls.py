@@ -49,8 +49,6 @@ class WebhookTickets:
 class WebhookMessenger:
     """People behind one address; arguments as of `WebhookTickets`."""
 
-    name = "webhook"
-
     def __init__(self, url: str, secret: str = "", *, private: bool = False) -> None:
         self._send = _Sender(url, secret, private)
 

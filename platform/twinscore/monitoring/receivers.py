@@ -25,9 +25,11 @@ _NEEDS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TicketsSpec:
-    """Where tickets are opened; without this key in the control store's own database."""
+    """A place where tickets are opened."""
 
     kind: Literal["sql", "file", "github", "jira", "webhook"] = "sql"
+    name: str = ""
+    """By which rules name it; empty is its kind."""
     folder: str = "tickets"
     """Of `file`; a relative path lies in the home."""
     url: str | None = None
@@ -51,6 +53,11 @@ class TicketsSpec:
     private: bool = False
     """Whether plain HTTP and addresses that are not public may be called."""
 
+    @property
+    def called(self) -> str:
+        """By what it is named."""
+        return self.name or self.kind
+
     def __post_init__(self) -> None:
         if self.kind == "webhook" and (self.url is None) == (self.url_env is None):
             _refuse("tickets.url", "given for a webhook, or url_env", self.url)
@@ -66,6 +73,8 @@ class NotifySpec:
     """Somebody who is told by `page`."""
 
     kind: Literal["slack", "email", "webhook"]
+    name: str = ""
+    """By which rules name it; empty is its kind."""
     severity: Literal["info", "warning", "critical"] = "info"
     """Least severity that is told."""
     url_env: str | None = None
@@ -84,6 +93,11 @@ class NotifySpec:
     user_env: str | None = None
     """Of `email`: variables with name and password, where the server asks for them."""
     password_env: str | None = None
+
+    @property
+    def called(self) -> str:
+        """By what it is named."""
+        return self.name or self.kind
 
     def __post_init__(self) -> None:
         if self.kind == "webhook" and self.url_env is None:

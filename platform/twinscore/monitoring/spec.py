@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import NoReturn
 
 from twinscore.errors import SettingsInvalid
-from twinscore.monitoring.receivers import NotifySpec, RetrainSpec, TicketsSpec
+from twinscore.monitoring.receivers import NotifySpec, RetrainSpec, TicketsSpec  # noqa: TC001 - read at run time
 
 __all__ = ["MonitorSpec", "WatchedLabels", "period"]
 
@@ -74,8 +74,8 @@ class MonitorSpec:
     """Where outcomes come from."""
     parity_rows: int = 200
     """Rows per look that are scored by the other path as well; 0 looks at none."""
-    tickets: TicketsSpec = TicketsSpec()
-    """Where tickets are opened."""
+    tickets: tuple[TicketsSpec, ...] = ()
+    """Where tickets are opened; none is in the control store's own database."""
     notify: tuple[NotifySpec, ...] = ()
     """Who is told by `page`."""
     retrain: RetrainSpec | None = None
@@ -88,6 +88,10 @@ class MonitorSpec:
             refuse("fewest_in_group", "at least 2 rows", self.fewest_in_group)
         if self.parity_rows < 0:
             refuse("parity_rows", "0 or more", self.parity_rows)
+        for key, receivers in (("tickets", self.tickets), ("notify", self.notify)):
+            names = [one.called for one in receivers]
+            if len(set(names)) != len(names):
+                refuse(f"{key}.name", "another for each, so that each is told once", ", ".join(names))
 
 
 def refuse(name: str, expected: str, got: object) -> NoReturn:

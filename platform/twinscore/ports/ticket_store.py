@@ -30,6 +30,8 @@ class Message:
     """Markdown."""
     since: datetime
     """When the order was put; of `open`, the incident is no older than the rule's windows before."""
+    labels: tuple[str, ...] = ()
+    """Of the ticket, where the tracker has them."""
     repeated: bool = False
     """Whether it may have been said before."""
 
@@ -77,9 +79,6 @@ class TicketDesk(TicketStore, Protocol):
 
 class Messenger(Protocol):
     """Tells people."""
-
-    name: str
-    """Under which it is noted that they were told."""
 
     def send(self, message: Message) -> str:
         """Tell them, and return what was not as it should be, such as a reader who is not known; empty is well.
