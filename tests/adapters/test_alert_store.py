@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -170,6 +171,10 @@ def test_a_ticket_of_our_own(control: ControlStore) -> None:
         desk.comment(None, message("i1/ticket/comment/1", "worse"))
         desk.close(ticket, message("i1/ticket/close/1", "over"))
     (found,) = desk.tickets("loans")
+    again = replace(message("i1/ticket/open/2", "again"), reopened=True)
+    assert ticket == desk.open(again) == desk.open(again)
+    (reopened,) = desk.tickets("loans")
+    assert (None, 3) == (reopened["closed_at"], len(reopened["notes"]))
 
     assert Ticket("1") == ticket
     assert ("why", ["worse", "over"]) == (found["body"], [note["body"] for note in found["notes"]])

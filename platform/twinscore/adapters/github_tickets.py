@@ -50,8 +50,11 @@ class GithubTickets:
 
     def open(self, message: Message) -> Ticket:
         """Return the issue of an incident: the one that is there, else a new one."""
-        known = self._find(message.incident, since=message.since)
+        known = self._find(message.incident, since=None if message.reopened else message.since)
         if known is not None:
+            if message.reopened:
+                self.comment(known, message)
+                self._call("PATCH", f"/{known.name}", body={"state": "open", "state_reason": "reopened"})
             return known
         body = f"{message.body}\n\n{marker(message.incident)}"
         issue = self._call(

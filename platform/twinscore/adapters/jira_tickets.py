@@ -60,6 +60,9 @@ class JiraTickets:
         """Return the issue of an incident: the one that is there, else a new one."""
         known = self._find(message.incident)
         if known is not None:
+            if message.reopened:
+                self.comment(known, message)
+                self._move(known, done=False)
             return known
         fields = {
             "project": {"key": self._project},
@@ -82,24 +85,24 @@ class JiraTickets:
         found = self.comment(ticket, message)
         if found is None:
             return None
-        status = self._call("GET", f"issue/{found.name}", params={"fields": "status"})["fields"]["status"]
-        if status["statusCategory"]["key"] == "done":
-            return found
-        ways = self._call("GET", f"issue/{found.name}/transitions")["transitions"]
-        way = next((one for one in ways if self._closes(one)), None)
-        if way is None:
+        if not self._move(found, done=True):
+            ways = self._call("GET", f"issue/{found.name}/transitions")["transitions"]
             known = ", ".join(sorted(one["name"] for one in ways)) or "none"
-            message_ = (
-                f"Jira ({self._project}) has no transition that closes {found.name}; set `done` to one of: {known}."
-            )
-            raise StoreUnavailable(message_, receiver="jira")
-        self._call("POST", f"issue/{found.name}/transitions", body={"transition": {"id": way["id"]}})
+            said = f"Jira ({self._project}) has no transition that closes {found.name}. Set `done`; there are: {known}."
+            raise StoreUnavailable(said, receiver="jira")
         return found
 
-    def _closes(self, way: dict[str, Any]) -> bool:
-        if self._done is not None:
-            return bool(way["name"] == self._done)
-        return bool(way["to"]["statusCategory"]["key"] == "done")
+    def _move(self, ticket: Ticket, *, done: bool) -> bool:
+        """Bring an issue to a status that is done, or to one that is not; False when no transition does."""
+        status = self._call("GET", f"issue/{ticket.name}", params={"fields": "status"})["fields"]["status"]
+        if (status["statusCategory"]["key"] == "done") == done:
+            return True
+        for way in self._call("GET", f"issue/{ticket.name}/transitions")["transitions"]:
+            fits = (way["to"]["statusCategory"]["key"] == "done") == done
+            if (way["name"] == self._done) if done and self._done is not None else fits:
+                self._call("POST", f"issue/{ticket.name}/transitions", body={"transition": {"id": way["id"]}})
+                return True
+        return False
 
     def _find(self, incident: str) -> Ticket | None:
         jql = f'project = "{self._project}" AND labels = "{_label(incident)}" ORDER BY created ASC'

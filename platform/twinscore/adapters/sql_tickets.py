@@ -40,7 +40,10 @@ class SqlTickets:
                 .on_conflict_do_nothing()
             )  # fmt: skip
             row = _row(connection, message)
-        assert row is not None
+            assert row is not None
+            if message.reopened:
+                self._note(connection, row.number, message)
+                connection.execute(update(TICKETS).where(TICKETS.c.number == row.number).values(closed_at=None))
         return Ticket(str(row.number))
 
     def comment(self, ticket: Ticket | None, message: Message) -> Ticket | None:

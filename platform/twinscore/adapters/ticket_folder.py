@@ -40,6 +40,8 @@ class TicketFolder:
                 "notes": [],
             }  # fmt: skip
             self._write(message, document)
+        elif message.reopened:
+            self._changed(message, {"state": "open", "closed_at": None})
         return self._ticket(message)
 
     def comment(self, ticket: Ticket | None, message: Message) -> Ticket | None:
@@ -50,7 +52,9 @@ class TicketFolder:
     def close(self, ticket: Ticket | None, message: Message) -> Ticket | None:
         """Say why, and close the incident's ticket."""
         del ticket
-        return self._changed(message, {"state": "closed", "closed_at": _now()})
+        document = self._read(message)
+        closed_at = _now() if document is None else document["closed_at"] or _now()
+        return self._changed(message, {"state": "closed", "closed_at": closed_at})
 
     def _changed(self, message: Message, values: dict[str, Any]) -> Ticket | None:
         document = self._read(message)
@@ -58,8 +62,7 @@ class TicketFolder:
             return None
         if all(note["order"] != message.id for note in document["notes"]):
             document["notes"].append({"at": _now(), "order": message.id, "body": message.body})
-        if document["closed_at"] is None:
-            document.update(values)
+        document.update(values)
         self._write(message, document)
         return self._ticket(message)
 

@@ -69,7 +69,7 @@ class _Sender:
             {
                 "event": event, "id": message.id, "incident": message.incident, "model": message.model,
                 "severity": message.severity, "title": message.title, "body": message.body,
-                "ticket": None if ticket is None else ticket.name,
+                "reopened": message.reopened, "ticket": None if ticket is None else ticket.name,
             },
             sort_keys=True,
         ).encode()  # fmt: skip

@@ -32,6 +32,8 @@ class Message:
     """When the order was put; of `open`, the incident is no older than the rule's windows before."""
     labels: tuple[str, ...] = ()
     """Of the ticket, where the tracker has them."""
+    reopened: bool = False
+    """Of `open`: whether the incident was over, and a ticket that was closed is to be opened again."""
     repeated: bool = False
     """Whether it may have been said before."""
 
@@ -48,7 +50,7 @@ class TicketStore(Protocol):
     """One tracker."""
 
     def open(self, message: Message) -> Ticket:
-        """Return the ticket of an incident: the one that is there, else a new one.
+        """Return the ticket of an incident: the one that is there, opened again where it was closed, else a new one.
 
         Raises:
             StoreUnavailable: the tracker does not answer, or does not take it; the field `after_s` says when it may
