@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from twinscore.clock import SystemClock
+from twinscore.control.judged import judge
 from twinscore.errors import SettingsInvalid, TwinscoreError
 from twinscore.monitoring.spec import MonitorSpec
 from twinscore.rollout.hold import PLATFORM
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from twinscore.clock import Clock
-    from twinscore.control.judged import Judge, OpenIncident
+    from twinscore.control.judged import OpenIncident
     from twinscore.monitoring.figure import Figure
     from twinscore.ports.rollout_store import ControlStore, Lease
 
@@ -59,20 +60,18 @@ class Alerts:
         model: its name.
         store: states, orders and ledger.
         spec_of: returns what is watched, anew each time.
-        judge: decides.
         windows: where figures of windows come from.
         live: where figures of now come from; None for nowhere.
         clock: tells the time.
     """
 
     def __init__(
-        self, model: str, *, store: ControlStore, spec_of: Callable[[str], MonitorSpec], judge: Judge,
+        self, model: str, *, store: ControlStore, spec_of: Callable[[str], MonitorSpec],
         windows: FigureWindows, live: LiveFigures | None = None, clock: Clock | None = None,
     ) -> None:  # fmt: skip
         self.model = model
         self._store = store
         self._spec_of = spec_of
-        self._judge = judge
         self._windows = windows
         self._live = live
         self._clock = clock or SystemClock()
@@ -94,7 +93,7 @@ class Alerts:
         before: Mapping[str, Any] = {} if stored is None else stored.document
         windows, stamps = self._fresh(before.get("stamps") or {})
         live = self._look()
-        judged = self._judge(self.model, self.spec, before.get("state"), windows, live, self._clock.now())
+        judged = judge(self.model, self.spec, before.get("state"), windows, live, self._clock.now())
         open_ = [_document(one) for one in judged.open]
         after = {"state": judged.document, "stamps": stamps, "open": open_}
         if after == before or (stored is None and not (judged.open or judged.orders or stamps)):

@@ -1,9 +1,13 @@
-"""What a look at the figures of one model led to; the decision itself is `monitoring`'s."""
+"""What a look at the figures of one model led to, by the rules of its deployment file and the playbook; pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+from twinscore.monitoring.incident import AlertState
+from twinscore.monitoring.playbook import rules_of
+from twinscore.monitoring.step import step_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,7 +17,7 @@ if TYPE_CHECKING:
     from twinscore.monitoring.order import Order
     from twinscore.monitoring.spec import MonitorSpec
 
-__all__ = ["Judge", "Judged", "OpenIncident"]
+__all__ = ["Judged", "OpenIncident", "judge"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,18 +41,25 @@ class Judged:
     open: tuple[OpenIncident, ...] = ()
 
 
-class Judge(Protocol):
-    """Takes figures to incidents and orders; pure."""
+def judge(
+    model: str, spec: MonitorSpec, document: Mapping[str, Any] | None, windows: Sequence[Figure],
+    live: Sequence[Figure], now: datetime,
+) -> Judged:  # fmt: skip
+    """Return what follows from figures.
 
-    def __call__(
-        self, model: str, spec: MonitorSpec, document: Mapping[str, Any] | None, windows: Sequence[Figure],
-        live: Sequence[Figure], now: datetime,
-    ) -> Judged:  # fmt: skip
-        """Return what follows.
-
-        Args:
-            document: of the look before; None at the first.
-            windows: figures of windows that are new, or were made anew.
-            live: figures of the last seconds.
-        """
-        ...
+    Args:
+        document: of the look before; None at the first.
+        windows: figures of windows that are new, or were made anew.
+        live: figures of the last seconds.
+    """
+    state = AlertState(model=model) if document is None else AlertState.from_json(document)
+    rules = rules_of(spec)
+    state, orders = step_all(rules, state, windows, now, cadence="window")
+    state, more = step_all(rules, state, live, now, cadence="live")
+    shown = [
+        OpenIncident(
+            id=one.id, rule=rule, severity=one.severity, phase=one.phase, since=one.since.isoformat(), says=one.says
+        )
+        for rule, one in state.open
+    ]
+    return Judged(document=state.to_json(), orders=(*orders, *more), open=tuple(shown))

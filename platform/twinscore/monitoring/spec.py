@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from twinscore.errors import SettingsInvalid
 from twinscore.monitoring.receivers import NotifySpec, RetrainSpec, TicketsSpec  # noqa: TC001 - read at run time
+from twinscore.monitoring.rule import Rule  # noqa: TC001 - the annotations are read when a file is
 
 __all__ = ["MonitorSpec", "WatchedLabels", "period"]
 
@@ -28,7 +29,10 @@ def period(text: str, key: str) -> timedelta:
     match = _PERIOD.fullmatch(text.strip())
     if match is None or not float(match[1]):
         refuse(key, "a number and a unit (s, m, h, d), such as 90m", text)
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    try:
+        return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    except OverflowError:
+        refuse(key, "shorter than that", text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +84,10 @@ class MonitorSpec:
     """Who is told by `page`."""
     retrain: RetrainSpec | None = None
     """What `retrain` submits."""
+    rules: tuple[Rule, ...] = ()
+    """Alert rules, see `rule_file`, which reads them."""
+    playbook: bool | Literal["dry_run"] = "dry_run"
+    """Whether the playbook's rules stand beside: true opens tickets, `dry_run` only shows them, false has none."""
 
     def __post_init__(self) -> None:
         if period(self.window, "window") < timedelta(seconds=1):
@@ -92,6 +100,8 @@ class MonitorSpec:
             names = [one.called for one in receivers]
             if len(set(names)) != len(names):
                 refuse(f"{key}.name", "another for each, so that each is told once", ", ".join(names))
+        if not isinstance(self.playbook, bool) and self.playbook != "dry_run":
+            refuse("playbook", "true, false or dry_run", self.playbook)
 
 
 def refuse(name: str, expected: str, got: object) -> NoReturn:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from twinscore.cache.spec import CacheSpec, read_cache_spec
-from twinscore.document import load_document, read_value
+from twinscore.document import load_document, located, read_value
 from twinscore.errors import SettingsInvalid
+from twinscore.monitoring.rule_file import read_monitor
 from twinscore.monitoring.spec import MonitorSpec
 from twinscore.rollout.plan import RoutingPlan
 
@@ -145,15 +146,23 @@ class ServeSpec:
 
 
 def load_serve_spec(path: Path) -> ServeSpec:
-    """Read a serve spec from YAML; unknown keys and wrong types are refused by name.
+    """Read a serve spec from YAML; unknown keys and wrong types are refused by name, with line and column.
 
     Raises:
         SettingsInvalid: the file cannot be read, or a key or value in it is wrong.
     """
-    source = f"The serve spec {path}"
     document = load_document(path)
+    try:
+        return _read(document, source=f"The serve spec {path}")
+    except SettingsInvalid as error:
+        raise located(path, error) from None
+
+
+def _read(document: dict[str, Any], *, source: str) -> ServeSpec:
     if "cache" in document:
         document["cache"] = read_cache_spec(document["cache"], source=source)
+    if "monitor" in document:
+        document["monitor"] = read_monitor(document["monitor"], source=source)
     plan = document.pop("routing", None)
     spec = read_value(ServeSpec, document, source=source)
     return spec if plan is None else replace(spec, routing=RoutingPlan.from_document(plan))
