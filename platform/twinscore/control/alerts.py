@@ -60,14 +60,14 @@ class Alerts:
         model: its name.
         store: states, orders and ledger.
         spec_of: returns what is watched, anew each time.
-        windows: where figures of windows come from.
+        windows: where figures of windows come from; None for nowhere.
         live: where figures of now come from; None for nowhere.
         clock: tells the time.
     """
 
     def __init__(
         self, model: str, *, store: ControlStore, spec_of: Callable[[str], MonitorSpec],
-        windows: FigureWindows, live: LiveFigures | None = None, clock: Clock | None = None,
+        windows: FigureWindows | None = None, live: LiveFigures | None = None, clock: Clock | None = None,
     ) -> None:  # fmt: skip
         self.model = model
         self._store = store
@@ -115,6 +115,8 @@ class Alerts:
 
     def _fresh(self, known: Mapping[str, str]) -> tuple[list[Figure], dict[str, str]]:
         """Return the figures of windows that are not what they were, and what all windows are now."""
+        if self._windows is None:
+            return [], dict(known)
         try:
             now = {start.isoformat(): (start, stamp) for start, stamp in sorted(self._windows.stamps().items())}
             changed = [start for name, (start, stamp) in now.items() if known.get(name) != stamp]
