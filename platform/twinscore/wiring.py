@@ -16,6 +16,7 @@ from twinscore.adapters.mlflow_aliases import MlflowAliases
 from twinscore.adapters.mlflow_models import MlflowModels
 from twinscore.adapters.prediction_sinks import open_sink
 from twinscore.adapters.roster_folder import RosterFolder
+from twinscore.adapters.window_folder import WindowFolder
 from twinscore.errors import BundleInvalid
 
 if TYPE_CHECKING:
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
     from twinscore.ports.prediction_sink import PredictionSink
     from twinscore.ports.rollout_store import ControlStore
     from twinscore.ports.ticket_store import Messenger, TicketStore
+    from twinscore.ports.window_store import WindowStore
     from twinscore.settings import Settings
 
 __all__ = [
     "Step",
     "alias_store",
     "bundle_store",
+    "bundles_in",
     "import_registry_client",
     "listener_roster",
     "load_version",
@@ -46,6 +49,7 @@ __all__ = [
     "serve_ingress",
     "subscribe_to_aliases",
     "ticket_store",
+    "window_store",
 ]
 
 Step = Literal["registry", "fetch", "bundle"]
@@ -84,7 +88,12 @@ def subscribe_to_aliases(settings: Settings, name: str, url: str, secret: str) -
 
 def bundle_store(settings: Settings) -> BundleStore:
     """Return the store of verified bundles."""
-    return BundleFolder(settings.lake.resolve() / "bundles")
+    return bundles_in(settings.lake)
+
+
+def bundles_in(lake: Path) -> BundleStore:
+    """Return the store of verified bundles of a lake."""
+    return BundleFolder(lake.resolve() / "bundles")
 
 
 def listener_roster(settings: Settings) -> ListenerRoster:
@@ -205,6 +214,11 @@ def messenger(spec: NotifySpec) -> Messenger:
     from twinscore.adapters.alert_receivers import open_messenger
 
     return open_messenger(spec)
+
+
+def window_store(lake: Path, model: str) -> WindowStore:
+    """Return the counts and figures of a model's watched windows, which every node of the lake sees."""
+    return WindowFolder(lake.resolve() / "windows" / model)
 
 
 def serve_ingress(settings: Settings) -> tuple[str, int]:

@@ -19,13 +19,12 @@ from twinscore.control.traffic import Traffic
 from twinscore.control.watched import WatchedModels
 from twinscore.online.routes import current_routing, served_models
 from twinscore.rollout.policy_file import policy_for
-from twinscore.wiring import alias_store, open_rollout_store
+from twinscore.wiring import alias_store, open_rollout_store, window_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from twinscore.control.actions import LoadLadder
-    from twinscore.control.alerts import FigureWindows
     from twinscore.monitoring.order import Action
     from twinscore.online.challenger import ChallengerOptions
     from twinscore.rollout.evidence import Evidence
@@ -42,7 +41,6 @@ class Assembled:
     Args:
         settings: home, registry, store and policies.
         options: how applications beside the gateway are run.
-        windows: returns where figures of a model's windows are; None has none.
         ladders: what `scale` and `degrade` of a rule ask.
 
     Raises:
@@ -51,7 +49,7 @@ class Assembled:
 
     def __init__(
         self, settings: Settings, *, options: ChallengerOptions | None = None,
-        windows: Callable[[str], FigureWindows] | None = None, ladders: Mapping[Action, LoadLadder] | None = None,
+        ladders: Mapping[Action, LoadLadder] | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
         self._options = options
@@ -65,7 +63,6 @@ class Assembled:
             lease_s=settings.control_lease_s,
         )  # fmt: skip
         self._stack.callback(self.loop.close)
-        self._windows = windows
         self._watched = WatchedModels(settings.deployments)
         actions = Actions(settings, self.store, self._watched.spec_of, ladders=ladders)
         self.alerting = Alerting(
@@ -115,6 +112,6 @@ class Assembled:
             model,
             store=self.store,
             spec_of=self._watched.spec_of,
-            windows=None if self._windows is None else self._windows(model),
+            windows=window_store(self.settings.lake, model),
             live=ReplicaFigures(self.settings, model, version),
         )
