@@ -12,14 +12,14 @@ import json
 import re
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-__all__ = ["Fault", "Mailbox", "Receivers", "mail_server", "receivers"]
+__all__ = ["Fault", "Mailbox", "Receivers", "mail_server", "receivers", "serving"]
 
 TOKEN = "t0ken-in-tests"
 
@@ -233,6 +233,33 @@ def receivers() -> Iterator[Receivers]:
         yield seen
     finally:
         seen.over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def serving(pages: Mapping[str, Callable[[], str]]) -> Iterator[int]:
+    """Serve pages of text on a port of their own, and return it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+        def do_GET(self) -> None:
+            page = pages.get(self.path)
+            text = b"" if page is None else page().encode()
+            self.send_response(404 if page is None else 200)
+            self.send_header("content-length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
         server.shutdown()
         server.server_close()
         thread.join()

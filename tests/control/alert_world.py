@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,37 +21,14 @@ from twinscore.control.courier import Courier
 from twinscore.control.watched import WatchedModels
 from twinscore.monitoring.figure import Figure
 from twinscore.ports.rollout_store import ControlStore, Lease
+from twinscore.ports.window_store import WindowStore
 from twinscore.settings import Settings, load_settings
-from twinscore.wiring import open_rollout_store
+from twinscore.wiring import open_rollout_store, window_store
 
-__all__ = ["MODEL", "START", "AlertWorld", "Windows"]
+__all__ = ["MODEL", "START", "AlertWorld"]
 
 MODEL = "loans"
 START = datetime(2026, 1, 1, 10, tzinfo=UTC)
-
-
-class Windows:
-    """Figures of windows as a store of windows gives them."""
-
-    def __init__(self) -> None:
-        self.figures: dict[datetime, list[Figure]] = {}
-        self.reads = 0
-
-    def put(self, start: datetime, metric: str, value: float | None, **more: Any) -> None:
-        """Replace the figures of an hour by one."""
-        said: dict[str, Any] = {"version": "3", "rows": 5_000, **more}
-        end = start + timedelta(hours=1)
-        self.figures[start] = [Figure(model=MODEL, start=start, end=end, metric=metric, value=value, **said)]
-
-    def stamps(self) -> dict[datetime, str]:
-        """Return what each window was made of."""
-        return {start: repr(some) for start, some in self.figures.items()}
-
-    def read(self, since: datetime | None = None, until: datetime | None = None) -> list[Figure]:
-        """Return the figures of windows from `since` on."""
-        del until
-        self.reads += 1
-        return [one for start, some in self.figures.items() if since is None or start >= since for one in some]
 
 
 @dataclass(slots=True)
@@ -59,14 +37,16 @@ class AlertWorld:
 
     settings: Settings
     store: ControlStore
-    windows: Windows = field(default_factory=Windows)
     clock: FixedClock = field(default_factory=lambda: FixedClock(START))
     taken_s: float = 120.0
     lease: Lease | None = None
     alerts: Alerts = field(init=False)
     courier: Courier = field(init=False)
 
+    windows: WindowStore = field(init=False)
+
     def __post_init__(self) -> None:
+        self.windows = window_store(self.settings.lake, MODEL)
         self.restart()
 
     def restart(self) -> None:
@@ -81,10 +61,15 @@ class AlertWorld:
 
     def hour(self, metric: str, value: float | None, *, hours: int = 1, **more: Any) -> None:
         """Let hours pass in which a metric was something, and look at them."""
-        for _ in range(hours):
-            self.windows.put(self.clock.now(), metric, value, **more)
-            self.clock.advance(3600)
+        self.put([self.clock.now() + timedelta(hours=hour) for hour in range(hours)], metric, value, **more)
+        self.clock.advance(3600 * hours)
         self.alerts.turn(self.lease)
+
+    def put(self, starts: Sequence[datetime], metric: str, value: float | None, **more: Any) -> None:
+        """Replace the figures of hours by one each, as the job that watches does."""
+        said: dict[str, Any] = {"version": "3", "rows": 5_000, "metric": metric, "value": value, **more}
+        made = [Figure(model=MODEL, start=start, end=start + timedelta(hours=1), **said) for start in starts]
+        self.windows.write({one.start: (repr(one), [one]) for one in made})
 
     def deliver(self, most_s: float = 20.0) -> None:
         """Have orders carried out until none is due."""

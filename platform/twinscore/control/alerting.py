@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from twinscore.errors import StoreConflict, StoreUnavailable, TwinscoreError
+from twinscore.errors import TwinscoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -98,8 +98,9 @@ class Alerting:
                 alerts = self._alerts[model] = self._make(model)
             alerts.turn(lease)
             self.trouble[model] = alerts.trouble
-        except (StoreConflict, StoreUnavailable) as error:
+        except TwinscoreError as error:
             self.trouble[model] = error.message
+            _log.warning("alerts_turn_failed", model=model, error=error.message)
         except Exception as error:  # noqa: BLE001 - one model's trouble is not the others'
             self.trouble[model] = f"{type(error).__name__}: {error}"
             _log.exception("alerts_turn_failed", model=model)
