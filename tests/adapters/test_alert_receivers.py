@@ -21,7 +21,8 @@ from twinscore.errors import StoreUnavailable
 from twinscore.monitoring.receivers import NotifySpec, TicketsSpec
 from twinscore.ports.ticket_store import Message, Ticket, TicketStore
 
-from ..receivers import TOKEN, Fault, Receivers, mail_server, receivers
+from ..mailbox import mail_server
+from ..receivers import TOKEN, Fault, Receivers, receivers
 
 NOW = datetime.now(UTC)
 
