@@ -3,6 +3,7 @@
     GET  /-control                       the page, or JSON for who accepts that
     GET  /-control/models/<model>        JSON of one model
     POST /-control/models/<model>        a command: {"name": "promote", "actor": "anna", "version": "3", ...}
+    GET  /-control/incidents             the page of incidents, or JSON; `?model=` of one model
     POST /-control/webhook               a registry's webhook, taken as a hint
 
 Commands are left in the store, so one that was answered is acted on also when this process ends the next moment, and by
@@ -28,6 +29,8 @@ from twinscore.access.gate import Access, status_of
 from twinscore.clock import SystemClock
 from twinscore.control.assemble import Assembled
 from twinscore.control.hints import webhook_secret
+from twinscore.control.incident_page import incident_page
+from twinscore.control.incidents import alerts_overview
 from twinscore.control.page import page
 from twinscore.control.status import overview, standing
 from twinscore.errors import (
@@ -74,6 +77,7 @@ class ControlReplica:
         return Starlette(
             routes=[
                 Route("/", self._overview, methods=["GET"]),
+                Route("/incidents", self._incidents, methods=["GET"]),
                 Route("/models/{model}", self._model, methods=["GET"]),
                 Route("/models/{model}", self._command, methods=["POST"]),
                 Route("/webhook", self._webhook, methods=["POST"]),
@@ -98,10 +102,19 @@ class ControlReplica:
 
     async def _overview(self, request: Request) -> Response:
         self._admit(request, "*", "read")
-        found = await asyncio.to_thread(overview, self._control.store, self._control.loop.trouble)
+        control = self._control
+        found = await asyncio.to_thread(overview, control.store, control.loop.trouble, control.alerting.trouble)
         if "application/json" in request.headers.get("accept", ""):
             return JSONResponse(found)
         return HTMLResponse(page(found), headers=_PAGE_HEADERS)
+
+    async def _incidents(self, request: Request) -> Response:
+        model = request.query_params.get("model")
+        self._admit(request, model or "*", "read")
+        found = await asyncio.to_thread(alerts_overview, self._control.store, self._control.alerting.trouble, model)
+        if "application/json" in request.headers.get("accept", ""):
+            return JSONResponse(found)
+        return HTMLResponse(incident_page(found), headers=_PAGE_HEADERS)
 
     async def _model(self, request: Request) -> Response:
         model = request.path_params["model"]

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Literal, NoReturn
 
 from twinscore.errors import SettingsInvalid
+from twinscore.monitoring.receivers import NotifySpec, RetrainSpec, TicketsSpec  # noqa: TC001 - read at run time
 from twinscore.monitoring.rule import Rule  # noqa: TC001 - the annotations are read when a file is
 
 __all__ = ["MonitorSpec", "WatchedDrift", "WatchedLabels", "period"]
@@ -108,6 +109,12 @@ class MonitorSpec:
     """When a change counts as drift."""
     parity_rows: int = 200
     """Rows per look that are scored by the other path as well; 0 looks at none."""
+    tickets: tuple[TicketsSpec, ...] = ()
+    """Where tickets are opened; none is in the control store's own database."""
+    notify: tuple[NotifySpec, ...] = ()
+    """Who is told by `page`."""
+    retrain: RetrainSpec | None = None
+    """What `retrain` submits."""
     rules: tuple[Rule, ...] = ()
     """Alert rules, see `rule_file`, which reads them."""
     playbook: bool | Literal["dry_run"] = "dry_run"
@@ -120,6 +127,10 @@ class MonitorSpec:
             refuse("fewest_in_group", "at least 2 rows", self.fewest_in_group)
         if self.parity_rows < 0:
             refuse("parity_rows", "0 or more", self.parity_rows)
+        for key, receivers in (("tickets", self.tickets), ("notify", self.notify)):
+            names = [one.called for one in receivers]
+            if len(set(names)) != len(names):
+                refuse(f"{key}.name", "another for each, so that each is told once", ", ".join(names))
         if not isinstance(self.playbook, bool) and self.playbook != "dry_run":
             refuse("playbook", "true, false or dry_run", self.playbook)
 
