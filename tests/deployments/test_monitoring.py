@@ -98,7 +98,8 @@ class Control(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer what the configuration asks for."""
-        here = f"127.0.0.1:{self.server.server_address[1]}"
+        assert isinstance(self.server, ThreadingHTTPServer)
+        here = f"127.0.0.1:{self.server.server_port}"
         replica = [{"targets": [here], "labels": {"__metrics_path__": "/loans/metrics", "model": "loans"}}]
         pages: dict[str, tuple[str, str]] = {
             "/-control/metrics": ("text/plain; version=0.0.4", type(self).text),
@@ -134,7 +135,7 @@ def control(story: Watched) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Control)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"127.0.0.1:{server.server_address[1]}"
+        yield f"127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

@@ -193,7 +193,7 @@ def dashboard() -> dict[str, Any]:
 
 def _panel(one: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
     colours = ("green", "orange", "red") if len(one.limits) != 1 else ("green", "red")
-    steps = [{"color": colours[0], "value": None}]
+    steps: list[dict[str, Any]] = [{"color": colours[0], "value": None}]
     steps += [{"color": colour, "value": limit} for colour, limit in zip(colours[1:], one.limits, strict=False)]
     shown: dict[str, Any] = {"unit": one.unit, "thresholds": {"mode": "absolute", "steps": steps}}
     options: dict[str, Any] = {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi"}}

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["drift_card", "feature_cards", "score_shape", "worst_first"]
 
-SHOWN = 20
-"""Features in the strip."""
+_SHOWN, _FEWEST = 20, 10
+"""Features in the strip: those that moved at all, so many at most; calm ones fill up to so many."""
 _CLOSE = 6
 """Features that are shown from close by."""
 _CELLS = 12
@@ -32,8 +32,7 @@ def worst_first(scope: Mapping[str, Any]) -> list[dict[str, Any]]:
     moved = _moved(scope)
 
     def weight(one: Mapping[str, Any]) -> tuple[bool, float, float, str]:
-        at = newest(one)
-        now = 0.0 if at is None else one["values"][at]
+        now = _newest_of(one) or 0.0
         ever = max((each for each in one["values"] if each is not None), default=0.0)
         return one["subject"] not in moved, -now, -ever, one["subject"]
 
@@ -46,7 +45,9 @@ def drift_card(report: Mapping[str, Any], scope: Mapping[str, Any], title: str) 
     if not effects:
         return ""
     metric = effects[0]["metric"]
-    rows = [_row(scope, one) for one in effects[:SHOWN]]
+    warm = sum((_newest_of(one) or 0.0) >= _STEPS[metric][2] for one in effects)
+    shown = effects[: min(max(warm, len(_moved(scope)), _FEWEST), _SHOWN)]
+    rows = [_row(scope, one) for one in shown]
     moved = len(_moved(scope))
     windows = scope["windows"]
     said = (
@@ -55,7 +56,7 @@ def drift_card(report: Mapping[str, Any], scope: Mapping[str, Any], title: str) 
     )
     axis = "".join(f"<span>{one}</span>" for one in axis_of(scope))
     heads = [(f'feature<div class="axis">{axis}</div>', ""), (f"{_EFFECTS[metric]} now", "n")]
-    left = more(len(effects) - SHOWN, "features, all of them calmer")
+    left = more(len(effects) - len(shown), "features, all of them calmer")
     body = f'<p>{said}</p>{_legend(metric)}{table("Worst first", heads, rows)}{left}<p class="quiet">{_NOTE}</p>'
     return card(title, body)
 
@@ -75,8 +76,7 @@ def feature_cards(report: Mapping[str, Any], scope: Mapping[str, Any], place: st
     for one in moved[:_CLOSE]:
         name = one["subject"]
         since = _since(scope, name)
-        at = newest(one)
-        said = f"<p>{_EFFECTS[one['metric']]} {number(None if at is None else one['values'][at])}"
+        said = f"<p>{_EFFECTS[one['metric']]} {number(_newest_of(one))}"
         said += f", drifted since {moment(since)} UTC.</p>" if since else ".</p>"
         chart = over_time(report, scope, [Pick(one["metric"], name, _EFFECTS[one["metric"]])], zero=True)
         found = _distribution(report, scope, name)
@@ -102,11 +102,11 @@ def _row(scope: Mapping[str, Any], effect: Mapping[str, Any]) -> tuple[str, str]
         f"{window_name(window)}: {number(one)}{', drifted' if at < len(proved) and proved[at] else ''}"
         for at, (window, one) in enumerate(zip(scope["windows"], effect["values"], strict=True))
     ]
-    at, since = newest(effect), _since(scope, name)
+    since = _since(scope, name)
     label = f"{name}: {_EFFECTS[metric]} of {len(levels)} windows"
     drawn = strip(levels, spans_of(scope), titles, label, proved=proved)
     shown = "" if since is None else f' <small class="bad">since {moment(since)}</small>'
-    return f"{text(name, 80)}{shown}{drawn}", number(None if at is None else effect["values"][at])
+    return f"{text(name, 80)}{shown}{drawn}", number(_newest_of(effect))
 
 
 def _legend(metric: str) -> str:
@@ -118,6 +118,11 @@ def _legend(metric: str) -> str:
     )
     mark = '<span class="w"><span class="key proved"></span> drifted</span>'
     return f'<p class="legend">{_EFFECTS[metric]} {cells}{mark}</p>'
+
+
+def _newest_of(series: Mapping[str, Any]) -> float | None:
+    at = newest(series)
+    return None if at is None else series["values"][at]
 
 
 def _moved(scope: Mapping[str, Any]) -> set[str]:

@@ -228,7 +228,7 @@ def _incidents(days: int) -> list[ShownIncident]:
             done=("two replicas more", "6 % of the answers were degraded for five hours"),
         ),
     ]  # fmt: skip
-    return [one for one in known if one.since < START + timedelta(days=days)]
+    return [one for one in known if one.since + timedelta(days=1) < START + timedelta(days=days)]
 
 
 def _of(one: Figure, metric: str, value: float | None, subject: str = "", **more: Any) -> Figure:
