@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from twinscore.batch.progress import ProgressCallback
     from twinscore.batch.report import RunReport
     from twinscore.batch.shadow_report import ShadowReport
-    from twinscore.batch.watched import MonitorReport
+    from twinscore.batch.watch_report import MonitorReport
     from twinscore.online.check import ParityCheck
     from twinscore.ports.model_store import ModelVersion
     from twinscore.settings import Settings
@@ -322,11 +322,11 @@ def monitor_report(
     settings: Settings | None = None,
     **known: Any,
 ) -> MonitorReport:
-    """Make the page of what is watched of a model; `known` as `twinscore.batch.watched.monitor_report`.
+    """Make the page of what is watched of a model; `known` as `twinscore.batch.watch_report.monitor_report`.
 
     The folder is by default `monitoring/<model>` in the lake; moments without a time zone are UTC.
     """
-    from twinscore.batch.watched import monitor_report as of_figures
+    from twinscore.batch.watch_report import monitor_report as of_figures
     from twinscore.clock import SystemClock
 
     settings = settings or load_settings()

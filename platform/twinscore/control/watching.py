@@ -13,7 +13,7 @@ import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from twinscore.batch.watched import read_figures, watched_models
+from twinscore.batch.watch_report import read_figures, watched_models
 from twinscore.clock import SystemClock
 from twinscore.errors import ModelNotFound, near
 from twinscore.monitoring.exposition import exposition

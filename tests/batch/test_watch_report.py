@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import twinscore
-from twinscore.batch.watched import read_figures, watched_models
+from twinscore.batch.watch_report import read_figures, watched_models
 from twinscore.cli.main import app
 from twinscore.errors import FileUnreadable, InputEmpty
 from twinscore.monitoring.figure import table_of
