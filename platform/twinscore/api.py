@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from twinscore.batch.progress import ProgressCallback
     from twinscore.batch.report import RunReport
     from twinscore.batch.shadow_report import ShadowReport
+    from twinscore.batch.watch_report import MonitorReport
     from twinscore.monitoring.parity_report import ParityFindings
     from twinscore.online.check import ParityCheck
     from twinscore.ports.model_store import ModelVersion
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from twinscore.training.train import TrainedVersion
 
 __all__ = [
-    "adopt", "check_parity", "down", "freshness", "labels", "parity", "retry", "score", "serve", "shadow_report",
+    "adopt", "check_parity", "down", "freshness", "labels", "monitor_report", "parity", "retry", "score", "serve",
+    "shadow_report",
     "status", "train", "up",
 ]  # fmt: skip
 
@@ -318,6 +320,29 @@ def shadow_report(
             settings, model, version, folder.expanduser().absolute(),
             window=window, replay=replay, against=against, segments=segments,
         )  # fmt: skip
+
+
+def monitor_report(
+    model: str,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    output: Path | str | None = None,
+    settings: Settings | None = None,
+    **known: Any,
+) -> MonitorReport:
+    """Make the page of what is watched of a model; `known` as `twinscore.batch.watch_report.monitor_report`.
+
+    The folder is by default `monitoring/<model>` in the lake; moments without a time zone are UTC.
+    """
+    from twinscore.batch.watch_report import monitor_report as of_figures
+    from twinscore.clock import SystemClock
+
+    settings = settings or load_settings()
+    span = [one if one is None or one.tzinfo else one.replace(tzinfo=UTC) for one in (since, until)]
+    folder = settings.lake / "monitoring" / model if output is None else Path(output).expanduser().absolute()
+    now = SystemClock().now()
+    return of_figures(settings, model, folder, now=now, since=span[0], until=span[1], **known)
 
 
 def _located(path: Path | str) -> str:

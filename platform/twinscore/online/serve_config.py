@@ -128,7 +128,7 @@ def _change_policy(deployment_config: Any, scaling: Mapping[str, Any]) -> None:
         return
     policy = deployment_config.autoscaling_config.policy
     known = cloudpickle.loads(policy.policy_kwargs) if policy.policy_kwargs else {}
-    policy.policy_kwargs = cloudpickle.dumps({**known, **scaling})
+    policy.policy_kwargs = cloudpickle.dumps({**known, **scaling})  # type: ignore[no-untyped-call]
 
 
 def running_replicas(app: str, deployment: str) -> int:
