@@ -68,9 +68,14 @@ class WayIn:
         self.gateway = gateway
         self.calls = calls
 
+    def answer_with(self, endpoint: Endpoint) -> None:
+        """Let an endpoint answer, whose version the store has."""
+        bundle_store(self.settings).publish(endpoint.bundle.folder)
+        self.gateway.swap(endpoint)
+
     def checked(self, endpoint: Endpoint, run: StoredScores, bundle: Bundle) -> CheckedPart:
         """Let an endpoint answer, and check a run against it."""
-        self.gateway.swap(endpoint)
+        self.answer_with(endpoint)
         return check_run(run, bundle, self.calls, self.calls.live())
 
 
@@ -93,7 +98,6 @@ def test_a_run_and_its_endpoint_agree(trained: Trained, way_in: WayIn) -> None:
     found = way_in.checked(trained.endpoint, stored(table, trained.bundle), trained.bundle)
     ids = [one.record.request_id for one in read_model(model_folder(settings.lake, "members"))]
     salt = load_secret(audit_salt(settings.home))
-    bundle_store(settings).publish(trained.bundle.folder)
     now = datetime.now(UTC)
     traffic = check_paths(settings, "members", direction="online", since=now - timedelta(hours=1))
 
@@ -174,7 +178,7 @@ def test_another_order_of_categories_is_named(binary: Trained, way_in: WayIn) ->
 
 def test_another_version_is_no_difference(binary: Trained, second: Endpoint, way_in: WayIn) -> None:
     """A run of version 1 while version 2 is live: said so, and version 2 is compared with itself on the same rows."""
-    way_in.gateway.swap(second)
+    way_in.answer_with(second)
     parts = check_with_live(stored(binary.table, binary.bundle), second.bundle, way_in.calls, way_in.calls.live())
 
     assert ("1", 0, {"of another version than the live 2": binary.table.num_rows}) == (

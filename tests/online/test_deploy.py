@@ -10,6 +10,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from twinscore import api
 from twinscore.batch.run import run_batch
 from twinscore.batch.spec import ScoreSpec
 from twinscore.cli.main import app
+from twinscore.control.parity_check import watched_parity
 from twinscore.errors import BundleInvalid, ModelNotFound, ModelNotReady, SettingsInvalid
+from twinscore.monitoring.spec import MonitorSpec
 from twinscore.online.check import parity
 from twinscore.online.client import PredictClient
 from twinscore.online.deploy import endpoint_url, serve_model, stop_model
@@ -121,6 +124,10 @@ def test_both_paths_are_checked_on_what_they_did(
     pq.write_table(binary.table, settings.lake / "fresh.parquet")
     run_batch(settings, ScoreSpec(model="members/1", input="fresh.parquet", output="predictions/members/checked"))
     found = api.check_parity("members", 300, settings=settings)
+    now = datetime.now(UTC)
+    spec = ServeSpec(model="members", monitor=MonitorSpec(parity_rows=40))
+    figures = watched_parity(settings, "members", spec, since=now - timedelta(hours=1), until=now)
+    checked = {(one.path, one.value) for one in figures if one.metric == "parity_checked"}
     plain = CliRunner().invoke(app, ["parity", "check", "members", "--sample", "300"], env={"COLUMNS": "300"})
     by_run = CliRunner().invoke(app, ["parity", "--run", str(settings.lake / "predictions/members/checked")])
     nothing = CliRunner().invoke(app, ["parity", "check", "members", "--until", "2020-01-01", "--direction", "online"])
@@ -131,6 +138,8 @@ def test_both_paths_are_checked_on_what_they_did(
     (line,) = [line for line in capsys.readouterr().out.splitlines() if '"event": "checked"' in line]
 
     assert (True, {"online", "batch"}) == (found.equal, {part.direction for part in found.parts})
+    assert {("online", 40.0), ("batch", 40.0)} == checked
+    assert {0.0} == {one.value for one in figures if one.metric == "parity_differing"}
     assert [300] == [part.checked for part in found.parts if part.direction == "batch"]
     assert sum(part.checked for part in found.parts if part.direction == "online") >= 200
     assert (0, 0, 5, 0) == (plain.exit_code, by_run.exit_code, nothing.exit_code, ended.value.code)
