@@ -48,7 +48,7 @@ types: $(STAMP) ## Check types: mypy --strict on the product, lighter on the tes
 floors: $(STAMP) ## Check who imports whom (import-linter, contracts in pyproject.toml).
 	@$(BIN)/lint-imports --no-logo
 
-layout: $(STAMP) ## Check the tree: names, sizes, errors, exports, locks, links, that every contract compiles and every promotion policy is sound.
+layout: $(STAMP) ## Check the tree: names, sizes, errors, exports, locks, links, that every contract compiles and every promotion policy and alert rule is sound.
 	@$(BIN)/python -m pytest -q -m "not cluster" tests/layout
 
 .PHONY: format

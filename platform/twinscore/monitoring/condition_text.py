@@ -32,7 +32,7 @@ _DEEPEST = 8
 _TERMS = get_args(Term)
 _OPERATORS = get_args(Operator)
 _TOKEN = re.compile(
-    r"(?P<number>[+-]?\d{1,15}(?:\.\d{1,15})?(?:[eE][+-]?\d{1,3})?)(?P<suffix>%|[a-zA-Z]+)?"
+    r"(?P<number>[+-]?\d{1,25}(?:\.\d{1,25})?(?:[eE][+-]?\d{1,3})?)(?P<suffix>%|[a-zA-Z]+)?"
     r"|(?P<word>[A-Za-z_]\w*)|(?P<sign>>=|<=|>|<|\(|\))",
     re.ASCII,
 )

@@ -58,7 +58,7 @@ def going(
         severity=rule.severity, says=headline(rule, state.model, members),
         told_end=newest if begun else incident.told_end,
     )  # fmt: skip
-    if not clearing:
+    if begun or not clearing:
         incident = _asked(rule, state, incident, members, now, orders)
     anew = newest is not None and (incident.told_end is None or newest > incident.told_end)
     if not begun and anew and (now - incident.told_at).total_seconds() >= rule.cooldown_s and "ticket" in incident.done:
@@ -135,10 +135,10 @@ def _order(
         **facts, "options": dict(done.options), "dry_run": done.dry_run,
         "reopened": incident.raised_at > incident.opened_at,
     }  # fmt: skip
+    mark = f"{'(dry run) ' if done.dry_run else ''}{'Over: ' if verb == 'close' else ''}"
     order = Order(
         id=f"{incident.id}/{name}/{number}", incident=incident.id, model=state.model, action=action, verb=verb,
-        severity=incident.severity, title=f"{'(dry run) ' if done.dry_run else ''}{incident.says}", body=body,
-        details=details, dry_run=done.dry_run,
+        severity=incident.severity, title=f"{mark}{incident.says}", body=body, details=details, dry_run=done.dry_run,
     )  # fmt: skip
     return replace(incident, numbers={**incident.numbers, name: number}), order
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from twinscore.monitoring.condition import Missing, holds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from twinscore.monitoring.condition import Judged
     from twinscore.monitoring.figure import Figure
@@ -123,46 +123,48 @@ def verdict_of(rule: Rule, figure: Judged) -> Verdict | None:
     broken = holds(rule.when, figure)
     if broken is None:
         return None
-    if broken:
-        return "breach"
-    clear = holds(rule.clear_when, figure)
+    if broken or rule.clear.when is None:
+        return "breach" if broken else "clear"
+    clear = holds(rule.clear.when, figure)
     return None if clear is None else "clear" if clear else "between"
 
 
-def advanced(series: Series, rule: Rule, figures: Iterable[Figure]) -> Series:
+def advanced(series: Series, rule: Rule, figures: Sequence[Figure]) -> Series:
     """Return the series after some more figures, in whatever order they come; the same one if nothing is new."""
-    windows = {(one.end, one.version): one for one in series.windows}
     known, seen, note, touched = series.known, series.seen, series.note, False
+    windows = {(one.end, one.version): one for one in series.windows}
     for figure in figures:
-        if series.floor is not None and figure.end <= series.floor:
+        end = figure.end
+        if series.floor is not None and end <= series.floor:
             continue
         verdict = verdict_of(rule, figure)
-        if _number(figure.value) is not None and (known is None or figure.end > known):
-            known = figure.end
-        if seen is None or figure.end >= seen:
-            seen, note = figure.end, "" if verdict else _why_silent(rule, figure)
-        key = (figure.end, figure.version)
+        if (known is None or end > known) and _number(figure.value) is not None:
+            known = end
+        if seen is None or end >= seen:
+            seen, note = end, "" if verdict else _why_silent(rule, figure)
+        key = (end, figure.version)
         if verdict is None:
             touched |= windows.pop(key, None) is not None
             continue
         window = Window(
-            figure.end, figure.version, figure.start, verdict, _number(figure.value), _number(figure.low),
+            end, figure.version, figure.start, verdict, _number(figure.value), _number(figure.low),
             _number(figure.high), _number(figure.p_value), figure.rows,
         )  # fmt: skip
         if windows.get(key) != window:
             windows[key], touched = window, True
-    if not touched:
-        unchanged = (known, seen, note) == (series.known, series.seen, series.note)
-        return series if unchanged else replace(series, known=known, seen=seen, note=note)
-    ordered = tuple([windows[key] for key in sorted(windows)])
-    return _judged(replace(series, windows=ordered, known=known, seen=seen, note=note), rule)
+    if touched:
+        ordered = tuple([windows[key] for key in sorted(windows)])
+        return _judged(series, rule, ordered, known, seen, note)
+    if (known, seen, note) == (series.known, series.seen, series.note):
+        return series
+    return replace(series, known=known, seen=seen, note=note)
 
 
 def rejudged(series: Series, rule: Rule) -> Series:
     """Return the series under a rule that judges otherwise than before."""
     found = [(one, verdict_of(rule, one)) for one in series.windows]
     windows = tuple([replace(one, verdict=verdict) for one, verdict in found if verdict is not None])
-    return _judged(replace(series, windows=windows, held=None), rule)
+    return _judged(replace(series, held=None), rule, windows, series.known, series.seen, series.note)
 
 
 def silence(series: Series, rule: Rule, now: datetime, since: datetime) -> Series:
@@ -178,28 +180,31 @@ def silence(series: Series, rule: Rule, now: datetime, since: datetime) -> Serie
     return replace(series, raised=None, mark=series.known) if series.raised is not None else series
 
 
-def _judged(series: Series, rule: Rule) -> Series:
+def _judged(
+    series: Series, rule: Rule, windows: tuple[Window, ...], known: datetime | None, seen: datetime | None, note: str
+) -> Series:
     """Judge each window that is new, in order, or the newest again where only older ones were told anew."""
     merged: list[tuple[datetime, Verdict]] = []
-    for one in series.windows:
+    for one in windows:
         if merged and merged[-1][0] == one.end:
             merged[-1] = (one.end, max(merged[-1][1], one.verdict, key=_RANK.__getitem__))
         else:
             merged.append((one.end, one.verdict))
-    if not merged:
-        return replace(series, held=None)
-    first = next((at for at, (end, _) in enumerate(merged) if series.judged is None or end > series.judged), None)
-    raised, mark, held = series.raised, series.mark, series.held
-    for at in range(len(merged) - 1 if first is None else first, len(merged)):
-        raised, mark, held = _moved(rule, merged[: at + 1], raised, mark, held)
+    raised, mark, held, judged, floor = series.raised, series.mark, series.held, series.judged, series.floor
+    first = len(merged) - 1
+    while first > 0 and (judged is None or merged[first - 1][0] > judged):
+        first -= 1
+    for at in range(max(first, 0), len(merged)):
+        raised, mark, held = _moved(rule, merged, at, raised, mark, held)
     keep = max(rule.windows.of, rule.clear_windows.of)
-    floor, windows = series.floor, series.windows
     if len(merged) > keep:
         floor = merged[-keep - 1][0]
         windows = tuple([one for one in windows if one.end > floor])
-    return replace(
-        series, windows=windows, floor=floor, judged=max(merged[-1][0], series.judged or merged[-1][0]),
-        raised=raised, mark=mark, held=held,
+    if merged and (judged is None or merged[-1][0] > judged):
+        judged = merged[-1][0]
+    return Series(
+        windows=windows, floor=floor, judged=judged, raised=raised, mark=mark, held=held if merged else None,
+        known=known, seen=seen, note=note,
     )  # fmt: skip
 
 
@@ -207,19 +212,23 @@ _Stand = tuple["datetime | None", "datetime | None", "datetime | None"]
 
 
 def _moved(
-    rule: Rule, merged: Sequence[tuple[datetime, Verdict]], raised: datetime | None, mark: datetime | None,
+    rule: Rule, merged: Sequence[tuple[datetime, Verdict]], at: int, raised: datetime | None, mark: datetime | None,
     held: datetime | None,
 ) -> _Stand:  # fmt: skip
-    """Return raised, mark and held after the last of some windows."""
-    wanted: Verdict = "breach" if raised is None else "clear"
-    windows = rule.windows if raised is None else rule.clear_windows
-    lasting = rule.for_s if raised is None else rule.clear.for_s
-    end = merged[-1][0]
-    count = sum([verdict == wanted for at, verdict in merged[-windows.of :] if mark is None or at >= mark])
+    """Return raised, mark and held after the window at a place."""
+    end = merged[at][0]
+    if raised is None:
+        wanted, windows, lasting = "breach", rule.windows, rule.for_s
+    else:
+        wanted, windows, lasting = "clear", rule.clear_windows, rule.clear.for_s
+    count = 0
+    for when, verdict in merged[max(at + 1 - windows.of, 0) : at + 1]:
+        if verdict == wanted and (mark is None or when >= mark):
+            count += 1
     if count < windows.enough:
         return raised, mark, None
     held = held or end
-    if (end - held).total_seconds() < lasting:
+    if lasting and (end - held).total_seconds() < lasting:
         return raised, mark, held
     return (end if raised is None else None), end, None
 

@@ -42,7 +42,7 @@ OPTIONS: dict[Action, dict[str, Option]] = {
             "choice", "by_person", "who ends the hold when the incident is over", ("by_person", "on_recovery")
         ),
     },
-    "scale": {"by": Option("count", 1, "replicas more")},
+    "scale": {},
     "degrade": {},
     "audit": {
         "cases": Option("count", 50, "answered rows that are drawn from the groups in question"),
