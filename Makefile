@@ -79,6 +79,10 @@ bench-online: $(STAMP) ## Measure the online path beside its peers into benchmar
 bench-rollouts: $(STAMP) ## Simulate good and bad rollouts into benchmarks/results/rollouts.json (some ten minutes).
 	@$(BIN)/python benchmarks/rollouts.py $(ARGS)
 
+.PHONY: bench-drift
+bench-drift: $(STAMP) ## Simulate windows with and without drift into benchmarks/results/drift.json (a quarter of an hour).
+	@$(BIN)/python benchmarks/drift.py $(ARGS)
+
 ##@ Look after it
 
 .PHONY: lock wheel clean

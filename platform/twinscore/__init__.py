@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from twinscore.api import (
         adopt,
+        check_parity,
         down,
         freshness,
         labels,
@@ -36,6 +37,7 @@ __all__ = [
     "Settings",
     "TwinscoreError",
     "adopt",
+    "check_parity",
     "down",
     "freshness",
     "labels",

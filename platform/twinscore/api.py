@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from twinscore.batch.progress import ProgressCallback
     from twinscore.batch.report import RunReport
     from twinscore.batch.shadow_report import ShadowReport
+    from twinscore.monitoring.parity_report import ParityFindings
     from twinscore.online.check import ParityCheck
     from twinscore.ports.model_store import ModelVersion
     from twinscore.settings import Settings
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from twinscore.training.train import TrainedVersion
 
 __all__ = [
-    "adopt", "down", "freshness", "labels", "parity", "retry", "score", "serve", "shadow_report", "status", "train",
-    "up",
+    "adopt", "check_parity", "down", "freshness", "labels", "parity", "retry", "score", "serve", "shadow_report",
+    "status", "train", "up",
 ]  # fmt: skip
 
 
@@ -276,6 +277,13 @@ def parity(
     source = None if input is None else _located(input)
     stored = stored_scores(opened, bundle_of(settings, opened), rows, source=source)
     return run_parity(settings, stored, url=url, api_key=api_key, progress=progress)
+
+
+def check_parity(model: str, rows: int = 1_000, *, settings: Settings | None = None, **options: Any) -> ParityFindings:
+    """Check both paths on samples of what they did; `options` as `twinscore.control.parity_check.check_parity`."""
+    from twinscore.control.parity_check import check_parity as run
+
+    return run(settings or load_settings(), model, rows, **options)
 
 
 def shadow_report(

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import runpy
+import shutil
+import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from twinscore.adapters.window_folder import WindowFolder
 from twinscore.audit.record import encode_record
+from twinscore.batch.read import open_run
+from twinscore.batch.report import RunReport
+from twinscore.batch.spec_parts import QuarantineLimit
 from twinscore.batch.watch import watch_again
+from twinscore.batch.watch_source import WatchJob
 from twinscore.bundle.files import Bundle
-from twinscore.errors import InputError
+from twinscore.errors import InputError, StoreConflict
 from twinscore.monitoring.plan import plan_of
 from twinscore.monitoring.scored_rows import block_of
 from twinscore.monitoring.spec import MonitorSpec, WatchedLabels
@@ -28,7 +37,8 @@ from twinscore.settings import Settings
 from twinscore.testing.models import make_rows
 from twinscore.wiring import bundle_store, window_store
 
-from .watched import MODEL, START, Watched
+from .conftest import Run, change, make_input, write_rows
+from .watched import MODEL, START, Watched, count_here
 
 HOUR = timedelta(hours=1)
 
@@ -98,6 +108,120 @@ def test_an_open_segment_is_counted_again_as_it_grows(watched: Watched) -> None:
     writer = watched.write(1, 40, close=False, segment_bytes=10_000_000)
     watched.look()
     first = rows_of(watched)
+    cells, outputs = one_row(watched)
+    at = int((START + timedelta(minutes=30)).timestamp() * 1e6)
+    writer.commit([encode_record(watched.record("late", at, cells, outputs))])
+    watched.look()
+    second = rows_of(watched)
+    writer.close()
+    watched.compact()
+    watched.look()
+
+    assert ({"": 40}, {"": 41}, {"": 41}) == (first, second, rows_of(watched))
+
+
+def test_a_repeat_that_compaction_leaves_out_is_taken_back(watched: Watched) -> None:
+    """A request that was recorded twice counts once as soon as the log says so."""
+    watched.write(1, 60, repeat=15)
+    watched.look()
+    before = rows_of(watched)
+    collapsed = watched.compact().collapsed
+    look = watched.look()
+
+    assert (15, {"": 75}, {"": 60}) == (collapsed, before, rows_of(watched))
+    assert look.counted >= 1
+    assert [60.0] == [one.value for one in watched.figures("requests")]
+
+
+def test_a_job_that_is_killed_is_made_up_for(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bundle: Bundle
+) -> None:
+    """Killed after each of its renames in turn, looks end with the numbers of one that nothing happened to."""
+    watched.write(1, 150, segment_bytes=20_000)
+    calm = a_calm_one(watched, tmp_path, bundle)
+    real = Path.replace
+    done = killed = 0
+
+    def replace_once(self: Path, target: Path) -> Path:
+        nonlocal done
+        done += 1
+        if done > 1:
+            raise KeyboardInterrupt
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_once)
+    while killed < 20:
+        done = 0
+        try:
+            watched.look()
+        except KeyboardInterrupt:
+            killed += 1
+        else:
+            break
+
+    assert 3 <= killed < 20
+    assert calm.tallies() == watched.tallies()
+    assert calm.figures() == watched.figures()
+
+
+@pytest.mark.chaos
+def test_a_job_that_is_killed_with_kill_9_is_made_up_for(watched: Watched, tmp_path: Path, bundle: Bundle) -> None:
+    """A process that counts is killed at any moment, twenty times over; the next ones end with the same numbers."""
+    watched.write(1, 3_000, segment_bytes=150_000)
+    calm = a_calm_one(watched, tmp_path, bundle)
+    draw = np.random.default_rng(7)
+    code = (
+        "import sys; from pathlib import Path; from tests.batch.watched import Watched, count_here, START, MODEL\n"
+        "from datetime import timedelta\n"
+        "from twinscore.batch.watch import watch_once; from twinscore.clock import FixedClock\n"
+        "from twinscore.monitoring.spec import MonitorSpec; from twinscore.settings import load_settings\n"
+        "settings = load_settings(home=Path(sys.argv[1]))\n"
+        "print('ready', flush=True)\n"
+        "clock = FixedClock(START + timedelta(days=1))\n"
+        "watch_once(settings, MODEL, MonitorSpec(), clock=clock, count=count_here)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    for _ in range(20):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(watched.settings.home)], stdout=subprocess.PIPE, cwd=root
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(float(draw.uniform(0.0, 2.0)))
+        process.kill()
+        process.communicate()
+    watched.look()
+
+    assert calm.tallies() == watched.tallies()
+    assert calm.figures() == watched.figures()
+
+
+def a_calm_one(watched: Watched, tmp_path: Path, bundle: Bundle) -> Watched:
+    """The same log in another home, looked at by a job that nothing happens to."""
+    calm = Watched(watched.settings.model_copy(update={"home": tmp_path / "calm"}), bundle)
+    bundle_store(calm.settings).publish(bundle.folder)
+    shutil.copytree(watched.log, calm.log)
+    calm.look()
+    return calm
+
+
+def test_two_jobs_do_not_count_twice(watched: Watched) -> None:
+    """While one looks the other is refused; and a worker of a dead job that still writes changes nothing."""
+    watched.write(1, 80)
+
+    def during(settings: Settings, job: WatchJob, due: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        with pytest.raises(StoreConflict, match="Another job is watching"):
+            watched.look()
+        count_here(settings, job, due)
+        return count_here(settings, job, due)
+
+    watched.look(count=during)
+    assert {"": 80} == rows_of(watched)
+
+
+def test_requests_without_a_score_count_as_service(watched: Watched) -> None:
+    """Refused rows, failures, shed requests and cached answers are told apart; of them only the last has a score."""
+    watched.write(1, 10, segment_bytes=10_000_000)
     cells, outputs = one_row(watched)
     at = int(START.timestamp() * 1e6)
     none: dict[str, Any] = {"version": "", "bundle_digest": "", "contract_digest": ""}
@@ -236,6 +360,58 @@ def test_many_small_files_are_taken_together(watched: Watched) -> None:
     assert 1 == len(list((watched.settings.lake / "windows" / MODEL / "parts").glob("many-*.parquet")))
     assert [1.0] == [one.value for one in watched.figures("labelled_share")]
     assert {"": 120} == rows_of(watched)
+
+
+@pytest.fixture
+def scored(watched: Watched, data: Path, run: Run) -> tuple[Watched, RunReport]:
+    """A run over files with rows that are refused, for their cells and for their keys."""
+    rows = change(make_input(seed=1), "age", {5: None, 700: None})
+    write_rows(data / "day-1.parquet", change(rows, "row_id", {10: "r1-11"}))
+    target = watched.settings.lake / "predictions" / "today"
+    target.parent.mkdir(parents=True)
+    watched.model, watched.now = "demo", datetime.now(UTC) + timedelta(days=1)
+    return watched, run(output=str(target), quarantine=QuarantineLimit(share=0.5))
+
+
+def test_a_run_is_counted_with_the_features_of_its_input(scored: tuple[Watched, RunReport], data: Path) -> None:
+    """A run's rows have the features that were scored, segments and outcomes; a second look counts nothing."""
+    watched, report = scored
+    watched.spec = MonitorSpec(segments=("plan",), labels=WatchedLabels(path="labels", column="paid"))
+    keys = open_run(report.folder).predictions(["row_id"])["row_id"].combine_chunks()
+    table = pq.read_table(data)
+    table = table.filter(pc.is_in(table["row_id"], value_set=keys))
+    folder = watched.settings.lake / "labels"
+    folder.mkdir()
+    paid = pa.repeat("yes", table.num_rows)
+    pq.write_table(pa.table({"row_id": table["row_id"], "paid": paid}), folder / "a.parquet")
+    look = watched.look()
+    assert look.waiting == ()
+    again = watched.look()
+    (whole,) = [tally for key, tally in watched.tallies().items() if not key.segment]
+    rows, segments = report.rows_scored, rows_of(watched)
+    conformed = watched.bundle.checker.conform(table)
+    expected = WindowTally.of(
+        block_of(conformed, score(conformed, watched.bundle), watched.bundle), plan_of(watched.bundle)
+    )
+
+    assert report.rows_quarantined >= 3
+    assert (rows, 0, ()) == (look.rows, again.counted, look.waiting)
+    assert rows == whole.rows == segments.pop("") == sum(segments.values())
+    assert (expected.features, expected.score) == (whole.features, whole.score)
+    assert (1, 0, report.rows_in) == (whole.runs.committed, whole.runs.refused, whole.runs.rows_in)
+    assert [1.0] == [one.value for one in watched.figures("labelled_share", segment="")]
+    assert [0.0] == [one.value for one in watched.figures("input_waiting_rows")]
+
+
+def test_a_run_whose_input_changed_has_its_scores(scored: tuple[Watched, RunReport], data: Path) -> None:
+    """What the predictions have is counted, the features are not called missing, and the figures say why."""
+    watched, report = scored
+    write_rows(data / "day-1.parquet", make_input(seed=8))
+    watched.look()
+    (whole,) = watched.tallies().values()
+
+    assert (report.rows_scored, {}) == (whole.rows, dict(whole.features.counts))
+    assert "features are not counted" in watched.figures("score_mean")[0].note
 
 
 @pytest.mark.cluster

@@ -43,11 +43,12 @@ class Watched:
     bundle: Bundle
     spec: MonitorSpec = field(default_factory=MonitorSpec)
     now: datetime = START + timedelta(days=1)
+    model: str = MODEL
 
     @property
     def log(self) -> Path:
         """The folder of the log."""
-        return model_folder(self.settings.lake, MODEL)
+        return model_folder(self.settings.lake, self.model)
 
     def write(
         self, seed: int, rows: int, *, start: datetime = START, step_s: float = 1.0, stream: str = "r1",
@@ -79,7 +80,7 @@ class Watched:
         """One answered request."""
         facts: dict[str, Any] = {
             "role": "live", "monotonic_ns": at_us * 1000, "took_us": 400 + at_us // 1_000_000 % 7, "status": 200,
-            "model": MODEL, "version": "1", "bundle_digest": self.bundle.digest,
+            "model": self.model, "version": "1", "bundle_digest": self.bundle.digest,
             "contract_digest": self.bundle.contract_digest, "rows": [] if cells is None else [cells],
             "outputs": [] if scored is None else [outputs_of(scored)],
         }  # fmt: skip
@@ -93,18 +94,20 @@ class Watched:
 
     def look(self, **more: Any) -> Look:
         """Look once, in this process."""
-        return watch_once(self.settings, MODEL, self.spec, clock=FixedClock(self.now), **({"count": count_here} | more))
+        return watch_once(
+            self.settings, self.model, self.spec, clock=FixedClock(self.now), **({"count": count_here} | more)
+        )
 
     def tallies(self) -> dict[WindowKey, WindowTally]:
         """Return every window's tally."""
-        store = window_store(self.settings.lake, MODEL)
+        store = window_store(self.settings.lake, self.model)
         starts = sorted({start for entry in store.entries().values() for start, _, _ in entry.windows})
         found = window_tallies(store, starts, period(self.spec.window, "window"))
         return {key: tally for mine in found.values() for key, tally in sorted(mine.items())}
 
     def figures(self, metric: str = "", **where: Any) -> list[Figure]:
         """Return figures of a metric."""
-        found = window_store(self.settings.lake, MODEL).read()
+        found = window_store(self.settings.lake, self.model).read()
         return [
             one for one in found
             if metric in ("", one.metric) and all(getattr(one, name) == value for name, value in where.items())

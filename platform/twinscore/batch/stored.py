@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from twinscore.batch.read import CommittedRun
     from twinscore.bundle.files import Bundle
 
-__all__ = ["same_input", "stored_scores"]
+__all__ = ["in_quarantine", "same_input", "stored_scores"]
 
 
 def stored_scores(run: CommittedRun, bundle: Bundle, rows: int, *, source: str | None = None) -> StoredScores:
@@ -65,7 +65,7 @@ def stored_scores(run: CommittedRun, bundle: Bundle, rows: int, *, source: str |
     # A row that the contract accepts and that is in quarantine was refused for its key: asked alone it would pass.
     known = table.select(bundle.contract.schema.names)
     fine = bundle.checker.check(known).accepted
-    by_key = fine & ~scored & _in_quarantine(run, files, numbers)
+    by_key = fine & ~scored & in_quarantine(run, files, numbers)
     kept = ~by_key
     return StoredScores(
         model=manifest["model"],
@@ -156,7 +156,7 @@ def _first_scores(run: CommittedRun, rows: int) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def _in_quarantine(run: CommittedRun, files: NDArray[np.str_], numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+def in_quarantine(run: CommittedRun, files: NDArray[np.str_], numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Tell which rows have a line in the run's own quarantine, by file and row: (n_rows,)."""
     found = np.zeros(len(numbers), bool)
     for part in run.manifest["files"]:

@@ -6,6 +6,8 @@ Where an outcome is told more than once, the one that was known last counts; wit
 from __future__ import annotations
 
 import hashlib
+from glob import has_magic
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -24,8 +26,8 @@ from twinscore.monitoring.spec import period
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from pathlib import Path
 
+    from twinscore.batch.place import Found, Place
     from twinscore.contract.model import Contract
     from twinscore.monitoring.spec import WatchedLabels
 
@@ -47,7 +49,7 @@ def labels_token(labels: WatchedLabels, path: str) -> str:
         FileUnreadable, SchemaMismatch, StoreUnavailable: they cannot be read.
     """
     try:
-        place, found = find_inputs((path,))
+        place, found = _find(path)
         wanted = pa.schema([pa.field("label", label_type(path, labels.column))])
         recipe = Recipe(place=None if place.is_local else place, columns={"label": labels.column})
         snapshot = take_snapshot(
@@ -110,7 +112,7 @@ class KnownLabels:
         else:
             found, values = self._set(keys.schema)
             places = found.places(keys)
-            old = pc.less_equal(moments, pa.scalar(self._mature, _MOMENT)).combine_chunks()
+            old = pc.less_equal(moments, pa.scalar(self._mature, _MOMENT))
             outcome = values.take(pa.array(places, mask=(places < 0) | ~pc.fill_null(old, False).to_numpy()))
         self._digest.update(_words(outcome))
         return outcome
@@ -134,7 +136,7 @@ class KnownLabels:
         fields = [item.with_name(name) for name, item in zip(names, key, strict=True)]
         renamed = {**dict(zip(names, theirs, strict=True)), "label": labels.column}
         try:
-            place, found = find_inputs((self._path,))
+            place, found = _find(self._path)
         except InputEmpty:
             return KeySet(key.empty_table()), pa.array([], pa.string())
         fields.append(pa.field("label", label_type(self._path, labels.column)))
@@ -175,6 +177,19 @@ class KnownLabels:
                 "monitor.labels.at the column that says when each was known: the last one counts."
             )
             raise InputError(message, path=self._path, keys=int(np.count_nonzero(differ)))
+
+
+def _find(path: str) -> tuple[Place, list[Found]]:
+    """Return the files of the labels; a folder that is not there yet has none.
+
+    Raises:
+        InputEmpty: there is no file.
+        FileUnreadable, StoreUnavailable: they cannot be looked for.
+    """
+    if "://" not in path and not has_magic(path) and not Path(path).exists():
+        message = f"There are no labels at {path} yet."
+        raise InputEmpty(message, source=path)
+    return find_inputs((path,))
 
 
 def _words(outcome: pa.Array) -> bytes:

@@ -29,6 +29,7 @@ def build_profile(
     scores: npt.NDArray[np.float64],
     label: pa.Array | None = None,
     groups: Sequence[str] = (),
+    decisions: pa.Array | None = None,
 ) -> dict[str, Any]:
     """Profile reference rows.
 
@@ -38,6 +39,7 @@ def build_profile(
         scores: (n_rows,)
         label: outcomes, (n_rows,); adds the score's counts per class when they are few.
         groups: columns; adds the score's counts per value.
+        decisions: class decided for each row, (n_rows,); adds the rows of each.
 
     Returns:
         JSON-able: per feature and for the score, edges (n_bins - 1 inner ones) with counts (n_bins,), or categories
@@ -65,6 +67,8 @@ def build_profile(
     profile = {"rows": table.num_rows, "features": features, "score": score, "score_by_group": by_group}
     if label is not None and len(pc.unique(label)) <= N_BINS:
         profile["score_by_class"] = _by_value(label, scores, edges)
+    if decisions is not None:
+        profile["decisions"] = {one["values"]: one["counts"] for one in pc.value_counts(decisions).to_pylist()}
     return profile
 
 

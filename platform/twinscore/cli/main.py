@@ -31,7 +31,7 @@ _COMMANDS = (
     ("Both paths", "report", "report", "report_command"),
     ("Both paths", "serve", "serving", "serve_command"),
     ("Both paths", "route", "routing", "route_command"),
-    ("Both paths", "parity", "serving", "parity_command"),
+    ("Both paths", "parity", "parity", "parity_app"),
     ("Going live", "promote", "promotion", "promote_command"),
     ("Going live", "rollback", "promotion", "rollback_command"),
     ("Going live", "abort", "promotion", "abort_command"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, NoReturn
 
@@ -11,7 +11,7 @@ from twinscore.errors import SettingsInvalid
 from twinscore.monitoring.receivers import NotifySpec, RetrainSpec, TicketsSpec  # noqa: TC001 - read at run time
 from twinscore.monitoring.rule import Rule  # noqa: TC001 - the annotations are read when a file is
 
-__all__ = ["MonitorSpec", "WatchedLabels", "period"]
+__all__ = ["MonitorSpec", "WatchedDrift", "WatchedLabels", "period"]
 
 _PERIOD = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -61,6 +61,35 @@ class WatchedLabels:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchedDrift:
+    """When a feature, or the scores, have drifted: proved, large enough, and persistent."""
+
+    alarms: float = 0.01
+    """Share of windows without drift that may say that any feature drifts; the level is calibrated to it."""
+    effect: float = 0.1
+    """Least change that counts, as that of a normal number which moved by so many standard deviations."""
+    share: float = 0.01
+    """Least change that counts of the share of missing cells, or of values that the reference hardly has."""
+    at_least: int = 2
+    """Windows that must show it, of the last `of` that could tell."""
+    of: int = 3
+    fewest_rows: int = 30
+    """A window with fewer rows tells nothing."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.alarms <= 0.2:
+            refuse("drift.alarms", "above 0 and at most 0.2", self.alarms)
+        if not 0.0 <= self.effect <= 5.0:
+            refuse("drift.effect", "from 0 to 5 standard deviations", self.effect)
+        if not 0.0 <= self.share <= 1.0:
+            refuse("drift.share", "from 0 to 1", self.share)
+        if not 1 <= self.at_least <= self.of:
+            refuse("drift.at_least", f"from 1 to {self.of} (drift.of)", self.at_least)
+        if self.fewest_rows < 1:
+            refuse("drift.fewest_rows", "1 or more", self.fewest_rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MonitorSpec:
     """What is counted, in which windows, for whom; the defaults watch everything that needs no labels."""
 
@@ -76,6 +105,8 @@ class MonitorSpec:
     """Datasets of batch predictions that are watched; empty means all of the model's."""
     labels: WatchedLabels | None = None
     """Where outcomes come from."""
+    drift: WatchedDrift = field(default_factory=WatchedDrift)
+    """When a change counts as drift."""
     parity_rows: int = 200
     """Rows per look that are scored by the other path as well; 0 looks at none."""
     tickets: tuple[TicketsSpec, ...] = ()

@@ -10,6 +10,7 @@ from twinscore.document import load_document, located, read_value
 from twinscore.errors import SettingsInvalid
 from twinscore.monitoring.rule_file import read_monitor
 from twinscore.monitoring.spec import MonitorSpec
+from twinscore.online.degrade_spec import DegradeSpec
 from twinscore.rollout.plan import RoutingPlan
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ class ServeSpec:
     """What is answered from batch, or filled in from it."""
     partial: bool = False
     """Whether good rows are scored beside refused ones when the request does not say."""
+    degrade: DegradeSpec | None = None
+    """What answers instead when full service is too slow; None never does anything else."""
     monitor: MonitorSpec = field(default_factory=MonitorSpec)
     """What is watched, and what alerts do."""
     routing: RoutingPlan | None = None
@@ -143,6 +146,9 @@ class ServeSpec:
             _refuse("max_wait_ms", "more than 0 milliseconds", self.max_wait_ms)
         if self.shutdown_s <= 0:
             _refuse("shutdown_s", "more than 0 seconds", self.shutdown_s)
+        if self.degrade is not None:
+            self.degrade.rules(self.scaling.p99_ms)  # complete, or refused
+            self.degrade.reference(self.model.partition("@")[0].partition("/")[0])  # of this model, or refused
 
 
 def load_serve_spec(path: Path) -> ServeSpec:

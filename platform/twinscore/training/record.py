@@ -73,7 +73,8 @@ def record_version(
     """
     rows = table.take(pa.array(reference))
     label = None if outcome is None else pa.array(np.array(card.classes, dtype=object)[outcome], pa.string())
-    scores = scores_of(predict(booster, spec.encode(rows)))
+    predicted = predict(booster, spec.encode(rows))
+    scores = scores_of(predicted)
     golden = table.take(pa.array(golden_rows(table, features=spec.columns.names, seed=seed)))
     with tempfile.TemporaryDirectory(prefix="twinscore-bundle-") as scratch:
         folder = Path(scratch, "bundle")
@@ -82,7 +83,7 @@ def record_version(
             booster=booster,
             spec=spec,
             contract=contract,
-            profile=build_profile(rows, spec, scores, label, card.groups),
+            profile=build_profile(rows, spec, scores, label, card.groups, _decisions(predicted, card)),
             calibration=calibration,
             shap_base=shap_base(booster, spec.encode(rows.slice(0, 1))),
             card=card,
@@ -108,6 +109,15 @@ def flat_metrics(card: ModelCard) -> dict[str, float]:
                 if len(flat) < _MOST_GROUP_METRICS:
                     flat[_REFUSED_IN_NAMES.sub("_", f"group/{column}/{value or '(empty)'}/{name}")[:250]] = number
     return {name: float(value) for name, value in flat.items() if math.isfinite(value)}
+
+
+def _decisions(predicted: NDArray[np.float32], card: ModelCard) -> pa.Array | None:
+    """Return the class that is decided for each row, as scoring decides it; None for numbers."""
+    if card.task != "classification":
+        return None
+    positive = predicted.astype(np.float64) >= card.threshold
+    decided = positive.astype(np.int64) if predicted.ndim == 1 else np.argmax(predicted, axis=1)
+    return pa.array(card.classes, pa.string()).take(pa.array(decided))
 
 
 def _tags(card: ModelCard, contract: Contract, digest: str) -> dict[str, str]:
