@@ -148,8 +148,8 @@ def figures_between(
 def _quantile(below: Iterable[tuple[float, float]], q: float) -> float | None:
     """Return a quantile in milliseconds from counts of what took at most so many seconds; None of nothing.
 
-    >>> _quantile([(0.1, 50.0), (0.2, 100.0), (float("inf"), 100.0)], 0.75)
-    150.0
+    >>> _quantile([(0.1, 50.0), (0.2, 100.0), (float("inf"), 100.0)], 0.5)
+    100.0
     """
     bins = list(below)
     wanted = q * bins[-1][1] if bins else 0.0

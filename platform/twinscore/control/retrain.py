@@ -59,7 +59,7 @@ def job_name(order_id: str) -> str:
     """Return the id under which an order's job is submitted: the same each time, so that Ray refuses a second one.
 
     >>> job_name("loans-drift-1/retrain/open/1")
-    'twinscore-retrain-23a2fd4d8cbb2a60'
+    'twinscore-retrain-750bca8bab3c1be5'
     """
     return f"twinscore-retrain-{hashlib.sha256(order_id.encode()).hexdigest()[:16]}"
 
