@@ -67,9 +67,9 @@ def alarms(windows: int, rows: list[int], fpr: list[float], seed: int) -> dict[s
     return found
 
 
-def others(windows: int, rows: int, groups: int, rate: float) -> dict[str, float]:
+def others(windows: int, sizes: list[int], rate: float) -> dict[str, float]:
     """Return the shares of alarms at X = 0 that other intervals of a gap raise among equal groups."""
-    rng = np.random.default_rng([SEED, 7, rows, groups, int(rate * 1000)])
+    rng, groups, rows = np.random.default_rng([SEED, 7, int(rate * 1000), *sizes]), len(sizes), np.array(sizes)
     hits = rng.binomial(rows, rate, (windows, groups)).astype(np.float64)
     z = -NormalDist().inv_cdf(0.05 / (groups * (groups - 1)))
     kinds: dict[str, tuple[Callable[..., NDArray[np.float64]], float]] = {
@@ -81,14 +81,14 @@ def others(windows: int, rows: int, groups: int, rate: float) -> dict[str, float
     return {name: float((low(hits, rows, z_of) > 0).mean()) for name, (low, z_of) in kinds.items()}
 
 
-def newcombe(hits: NDArray[np.float64], rows: int, z: float) -> NDArray[np.float64]:
+def newcombe(hits: NDArray[np.float64], rows: NDArray[np.int64], z: float) -> NDArray[np.float64]:
     share = hits / rows
     middle = (share + z * z / 2 / rows) / (1 + z * z / rows)
     half = z * np.sqrt(share * (1 - share) / rows + z * z / 4 / rows**2) / (1 + z * z / rows)
     return _lowest(share, np.maximum(middle - half, 0), np.minimum(middle + half, 1))
 
 
-def newcombe_corrected(hits: NDArray[np.float64], rows: int, z: float) -> NDArray[np.float64]:
+def newcombe_corrected(hits: NDArray[np.float64], rows: NDArray[np.int64], z: float) -> NDArray[np.float64]:
     share, square = hits / rows, z * z
     below = np.maximum(square - 2 - 1 / rows + 4 * share * (rows * (1 - share) + 1), 0)
     above = np.maximum(square + 2 - 1 / rows + 4 * share * (rows * (1 - share) - 1), 0)
@@ -97,7 +97,7 @@ def newcombe_corrected(hits: NDArray[np.float64], rows: int, z: float) -> NDArra
     return _lowest(share, np.where(hits > 0, np.maximum(low, 0), 0), np.where(hits < rows, np.minimum(high, 1), 1))
 
 
-def wald(hits: NDArray[np.float64], rows: int, z: float) -> NDArray[np.float64]:
+def wald(hits: NDArray[np.float64], rows: NDArray[np.int64], z: float) -> NDArray[np.float64]:
     share = hits / rows
     half = z * np.sqrt(share * (1 - share) / rows)
     return _lowest(share, share - half, share + half)
@@ -111,11 +111,21 @@ def _lowest(share: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[
     return found
 
 
+def rounded(value: Any) -> Any:
+    """Return a document with shares of four digits: more say nothing of so many windows."""
+    if isinstance(value, dict):
+        return {name: rounded(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [rounded(one) for one in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--windows", type=int, default=1_500, help="of each case")
     windows, began = parser.parse_args().windows, time.perf_counter()
 
+    case: dict[str, Any]
     equal = []
     for number, (groups, rate) in enumerate((groups, rate) for groups in GROUPS for rate in RATES):
         for size in (200, 1_000):
@@ -138,11 +148,14 @@ def main() -> None:
     for small in (500, 1_000):
         case = {"groups": 2, "rows": 5_000, "smaller_group": small, "fpr": 0.3, "one_group": 0.4}
         apart.append(case | alarms(windows, [5_000 - small, small], [0.3, 0.4], 900 + small))
-    compared: list[dict[str, Any]] = [
-        {"groups": groups, "rows_each": 200, "rate": rate, **others(20_000, 200, groups, rate)}
-        for groups in (2, 5, 10)
-        for rate in (0.02, 0.1, 0.3, 0.5)
-    ]
+    compared: list[dict[str, Any]] = []
+    for groups in (2, 5, 10):
+        for rate in (0.01, 0.02, 0.1, 0.3, 0.5):
+            sizes = {"200": [200] * groups, "100 and 5,000 in turn": ([100, 5_000] * groups)[:groups]}
+            compared += [
+                {"groups": groups, "rows_each": name, "rate": rate} | others(20_000, rows, rate)
+                for name, rows in sizes.items()
+            ]
     of_200 = [case for case in equal if case["rows_each"] == 200]
     least = {
         groups: min(case["above 0"]["fpr_gap"] for case in apart if case["groups"] == groups)
@@ -159,7 +172,7 @@ def main() -> None:
     }
     document = {"summary": summary, "equal_groups": equal, "uneven_equal_groups": uneven, "true_gap_of_0.1": apart,
                 "other_intervals_at_0": compared}  # fmt: skip
-    OUT.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    OUT.write_text(json.dumps(rounded(document), indent=1) + "\n", encoding="utf-8")
     print(json.dumps(summary, indent=1))
 
 
