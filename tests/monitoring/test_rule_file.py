@@ -48,7 +48,7 @@ def test_a_file_says_what_is_written(tmp_path: Path) -> None:
     path.write_text(FULL)
     spec = load_serve_spec(path).monitor
     hold = {"expires_s": 604_800.0, "release": "on_recovery"}
-    ticket = {"to": [], "labels": []}
+    ticket: dict[str, list[str]] = {"to": [], "labels": []}
 
     assert (("sex",), True) == (spec.groups, spec.playbook)
     assert spec.rules == (

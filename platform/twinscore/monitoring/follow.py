@@ -52,13 +52,14 @@ def going(
     elif incident.phase == "closed":
         incident, begun = replace(incident, raised_at=now, closed_at=None, told_at=now, members=()), True
     joined = [one for one in raised if one not in incident.members][:_MOST_MEMBERS]
-    clearing = not isinstance(rule.when, Missing) and all(series[one].latest == "clear" for one in raised)
+    latest = {series[one].latest for one in raised}
+    clearing = latest == {"clear"}
     incident = replace(
         incident, phase="clearing" if clearing else "open", members=(*incident.members, *joined)[-_MOST_MEMBERS:],
         severity=rule.severity, says=headline(rule, state.model, members),
         told_end=newest if begun else incident.told_end,
     )  # fmt: skip
-    if begun or not clearing:
+    if begun or "breach" in latest or isinstance(rule.when, Missing):
         incident = _asked(rule, state, incident, members, now, orders)
     anew = newest is not None and (incident.told_end is None or newest > incident.told_end)
     if not begun and anew and (now - incident.told_at).total_seconds() >= rule.cooldown_s and "ticket" in incident.done:

@@ -72,7 +72,7 @@ def show_number(value: float) -> str:
     >>> show_number(250.0), show_number(0.05)
     ('250', '0.05')
     """
-    return str(int(value)) if value.is_integer() and math.fabs(value) < 1e15 else repr(value)
+    return str(int(value)) if value == int(value) and math.fabs(value) < 1e15 else repr(float(value))
 
 
 def _refuse(key: str, expected: str, got: object) -> NoReturn:
