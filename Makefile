@@ -63,7 +63,7 @@ test: $(STAMP) ## Run the standard suite, in two processes side by side.
 test-slow: $(STAMP) ## Run only the tests that take more than a minute each.
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-.PHONY: chaos bench bench-batch bench-online bench-rollouts bench-drift bench-fairness bench-watch bench-ladder bench-fairness
+.PHONY: chaos bench bench-batch bench-online bench-rollouts bench-drift bench-fairness bench-watch bench-ladder
 chaos: $(STAMP) ## Kill processes, a hundred times: driver, workers and raylet of batch runs (half an hour).
 	@$(BIN)/python -m pytest -m chaos -s $(ARGS)
 
