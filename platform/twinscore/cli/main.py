@@ -48,7 +48,6 @@ _COMMANDS = (
     ("After a run", "quarantine", "quarantine", "quarantine_app"),
     ("After a run", "labels", "outcomes", "labels_command"),
     ("After a run", "freshness", "outcomes", "freshness_command"),
-    ("Watching", "monitor", "monitor", "monitor_app"),
     ("After a request", "audit", "audit", "audit_app"),
     ("After a request", "shadow", "shadow", "shadow_app"),
     ("Try it", "demo", "demo", "demo_command"),
