@@ -7,21 +7,32 @@ is taken from the controller as it is, and sent back with another user configura
 
 from __future__ import annotations
 
+import threading
 import time
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twinscore.errors import ModelNotReady
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["Processes", "processes_of", "read_user_config", "running_replicas", "scaling_of", "write_user_config"]
+__all__ = [
+    "Processes",
+    "changing",
+    "processes_of",
+    "read_user_config",
+    "running_replicas",
+    "scaling_of",
+    "write_user_config",
+]
 
 _TAKEN_OVER_S = 15.0
 _POLL_S = 0.05
 _ENDING = {"STOPPING", "STOPPED"}
+_LOCKS: dict[str, threading.Lock] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,13 @@ class Processes:
     """That run, or are on their way up."""
     ended: frozenset[str]
     """That are on their way down, or ended lately."""
+
+
+@contextmanager
+def changing(app: str) -> Iterator[None]:
+    """Let one thread of this process at a time read a configuration and write it changed, so that no change is lost."""
+    with _LOCKS.setdefault(app, threading.Lock()):
+        yield
 
 
 def read_user_config(app: str, deployment: str) -> dict[str, Any] | None:
