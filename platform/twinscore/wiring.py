@@ -16,6 +16,7 @@ from twinscore.adapters.mlflow_aliases import MlflowAliases
 from twinscore.adapters.mlflow_models import MlflowModels
 from twinscore.adapters.prediction_sinks import open_sink
 from twinscore.adapters.roster_folder import RosterFolder
+from twinscore.adapters.window_folder import WindowFolder
 from twinscore.errors import BundleInvalid
 
 if TYPE_CHECKING:
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
     from twinscore.ports.model_store import ModelStore, ModelVersion
     from twinscore.ports.prediction_sink import PredictionSink
     from twinscore.ports.rollout_store import ControlStore
+    from twinscore.ports.window_store import WindowStore
     from twinscore.settings import Settings
 
 __all__ = [
     "Step",
     "alias_store",
     "bundle_store",
+    "bundles_in",
     "import_registry_client",
     "listener_roster",
     "load_version",
@@ -42,6 +45,7 @@ __all__ = [
     "prediction_sink",
     "serve_ingress",
     "subscribe_to_aliases",
+    "window_store",
 ]
 
 Step = Literal["registry", "fetch", "bundle"]
@@ -80,7 +84,12 @@ def subscribe_to_aliases(settings: Settings, name: str, url: str, secret: str) -
 
 def bundle_store(settings: Settings) -> BundleStore:
     """Return the store of verified bundles."""
-    return BundleFolder(settings.lake.resolve() / "bundles")
+    return bundles_in(settings.lake)
+
+
+def bundles_in(lake: Path) -> BundleStore:
+    """Return the store of verified bundles of a lake."""
+    return BundleFolder(lake.resolve() / "bundles")
 
 
 def listener_roster(settings: Settings) -> ListenerRoster:
@@ -178,6 +187,11 @@ def open_rollout_store(settings: Settings) -> ControlStore:
         rollouts=SqlRollouts(database), ledger=SqlLedger(database), leases=SqlLeases(database),
         holds=SqlHolds(database), commands=SqlCommands(database), closing=database,
     )  # fmt: skip
+
+
+def window_store(lake: Path, model: str) -> WindowStore:
+    """Return the counts and figures of a model's watched windows, which every node of the lake sees."""
+    return WindowFolder(lake.resolve() / "windows" / model)
 
 
 def serve_ingress(settings: Settings) -> tuple[str, int]:
