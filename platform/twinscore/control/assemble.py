@@ -10,6 +10,7 @@ from twinscore.control.alerting import Alerting
 from twinscore.control.alerts import Alerts
 from twinscore.control.candidate import Candidates
 from twinscore.control.courier import Courier
+from twinscore.control.labelled import WindowLabels
 from twinscore.control.live_figures import ReplicaFigures
 from twinscore.control.loop import Control
 from twinscore.control.mirror import Mirror
@@ -96,6 +97,7 @@ class Assembled:
             traffic=Traffic(self.settings, model, options=self._options),
             policy_of=self.policy_of,
             source_of=source,
+            labels=WindowLabels(self.settings, model),
         )
 
     def _alerts(self, model: str) -> Alerts:
