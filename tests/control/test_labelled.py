@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from tests.monitoring.scored import View, block_of
+
 from twinscore.control.labelled import WindowLabels
 from twinscore.control.watch import Watch
 from twinscore.monitoring.block import Codes
