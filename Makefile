@@ -63,7 +63,7 @@ test: $(STAMP) ## Run the standard suite, in two processes side by side.
 test-slow: $(STAMP) ## Run only the tests that take more than a minute each.
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-.PHONY: chaos bench bench-batch bench-online bench-rollouts
+.PHONY: chaos bench bench-batch bench-online bench-rollouts bench-ladder
 chaos: $(STAMP) ## Kill processes, a hundred times: driver, workers and raylet of batch runs (half an hour).
 	@$(BIN)/python -m pytest -m chaos -s $(ARGS)
 
@@ -78,6 +78,9 @@ bench-online: $(STAMP) ## Measure the online path beside its peers into benchmar
 
 bench-rollouts: $(STAMP) ## Simulate good and bad rollouts into benchmarks/results/rollouts.json (some ten minutes).
 	@$(BIN)/python benchmarks/rollouts.py $(ARGS)
+
+bench-ladder: $(STAMP) ## Measure degraded service around the capacity of a replica into benchmarks/results/ladder.json (some 15 minutes).
+	@$(BIN)/python benchmarks/ladder.py $(ARGS)
 
 ##@ Look after it
 
