@@ -85,6 +85,9 @@ bench-drift: $(STAMP) ## Simulate windows with and without drift into benchmarks
 bench-fairness: $(STAMP) ## Simulate equal and unequal groups into benchmarks/results/fairness.json (some minutes).
 	@$(BIN)/python benchmarks/fairness.py $(ARGS)
 
+bench-ladder: $(STAMP) ## Measure degraded service around the capacity of a replica into benchmarks/results/ladder.json (a quarter of an hour).
+	@$(BIN)/python benchmarks/ladder.py $(ARGS)
+
 ##@ Look after it
 
 .PHONY: lock wheel clean

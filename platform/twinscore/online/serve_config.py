@@ -140,7 +140,9 @@ def _scales_by(app: str, deployment: str, scaling: Mapping[str, Any] | None) -> 
 
 def _change_policy(deployment_config: Any, scaling: Mapping[str, Any]) -> None:
     """Change arguments of the autoscaling policy in Serve's own message; Serve makes the policy anew with them."""
-    from ray import cloudpickle
+    from ray import cloudpickle as untyped
+
+    cloudpickle: Any = untyped
 
     if not deployment_config.HasField("autoscaling_config"):
         return
