@@ -148,7 +148,7 @@ def _change_policy(deployment_config: Any, scaling: Mapping[str, Any]) -> None:
         return
     policy = deployment_config.autoscaling_config.policy
     known = cloudpickle.loads(policy.policy_kwargs) if policy.policy_kwargs else {}
-    policy.policy_kwargs = cloudpickle.dumps({**known, **scaling})  # type: ignore[no-untyped-call]
+    policy.policy_kwargs = cloudpickle.dumps({**known, **scaling})
 
 
 def running_replicas(app: str, deployment: str) -> int:
