@@ -48,7 +48,7 @@ types: $(STAMP) ## Check types: mypy --strict on the product, lighter on the tes
 floors: $(STAMP) ## Check who imports whom (import-linter, contracts in pyproject.toml).
 	@$(BIN)/lint-imports --no-logo
 
-layout: $(STAMP) ## Check the tree: names, sizes, errors, exports, locks, links, that every contract compiles and every promotion policy is sound.
+layout: $(STAMP) ## Check the tree: names, sizes, errors, exports, locks, links, that every contract compiles and every promotion policy and alert rule is sound.
 	@$(BIN)/python -m pytest -q -m "not cluster" tests/layout
 
 .PHONY: format
@@ -63,7 +63,7 @@ test: $(STAMP) ## Run the standard suite, in two processes side by side.
 test-slow: $(STAMP) ## Run only the tests that take more than a minute each.
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-.PHONY: chaos bench bench-batch bench-online bench-rollouts
+.PHONY: chaos bench bench-batch bench-online bench-rollouts bench-drift bench-fairness bench-watch bench-ladder
 chaos: $(STAMP) ## Kill processes, a hundred times: driver, workers and raylet of batch runs (half an hour).
 	@$(BIN)/python -m pytest -m chaos -s $(ARGS)
 
@@ -79,9 +79,11 @@ bench-online: $(STAMP) ## Measure the online path beside its peers into benchmar
 bench-rollouts: $(STAMP) ## Simulate good and bad rollouts into benchmarks/results/rollouts.json (some ten minutes).
 	@$(BIN)/python benchmarks/rollouts.py $(ARGS)
 
-.PHONY: bench-drift
 bench-drift: $(STAMP) ## Simulate windows with and without drift into benchmarks/results/drift.json (a quarter of an hour).
 	@$(BIN)/python benchmarks/drift.py $(ARGS)
+
+bench-fairness: $(STAMP) ## Simulate equal and unequal groups into benchmarks/results/fairness.json (some minutes).
+	@$(BIN)/python benchmarks/fairness.py $(ARGS)
 
 ##@ Look after it
 

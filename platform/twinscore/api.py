@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from twinscore.batch.progress import ProgressCallback
     from twinscore.batch.report import RunReport
     from twinscore.batch.shadow_report import ShadowReport
+    from twinscore.batch.watch_report import MonitorReport
+    from twinscore.monitoring.parity_report import ParityFindings
     from twinscore.online.check import ParityCheck
     from twinscore.ports.model_store import ModelVersion
     from twinscore.settings import Settings
@@ -33,8 +35,9 @@ if TYPE_CHECKING:
     from twinscore.training.train import TrainedVersion
 
 __all__ = [
-    "adopt", "down", "freshness", "labels", "parity", "retry", "score", "serve", "shadow_report", "status", "train",
-    "up",
+    "adopt", "check_parity", "down", "freshness", "labels", "monitor_report", "parity", "retry", "score", "serve",
+    "shadow_report",
+    "status", "train", "up",
 ]  # fmt: skip
 
 
@@ -278,6 +281,13 @@ def parity(
     return run_parity(settings, stored, url=url, api_key=api_key, progress=progress)
 
 
+def check_parity(model: str, rows: int = 1_000, *, settings: Settings | None = None, **options: Any) -> ParityFindings:
+    """Check both paths on samples of what they did; `options` as `twinscore.control.parity_check.check_parity`."""
+    from twinscore.control.parity_check import check_parity as run
+
+    return run(settings or load_settings(), model, rows, **options)
+
+
 def shadow_report(
     model: str,
     version: str,
@@ -310,6 +320,29 @@ def shadow_report(
             settings, model, version, folder.expanduser().absolute(),
             window=window, replay=replay, against=against, segments=segments,
         )  # fmt: skip
+
+
+def monitor_report(
+    model: str,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    output: Path | str | None = None,
+    settings: Settings | None = None,
+    **known: Any,
+) -> MonitorReport:
+    """Make the page of what is watched of a model; `known` as `twinscore.batch.watch_report.monitor_report`.
+
+    The folder is by default `monitoring/<model>` in the lake; moments without a time zone are UTC.
+    """
+    from twinscore.batch.watch_report import monitor_report as of_figures
+    from twinscore.clock import SystemClock
+
+    settings = settings or load_settings()
+    span = [one if one is None or one.tzinfo else one.replace(tzinfo=UTC) for one in (since, until)]
+    folder = settings.lake / "monitoring" / model if output is None else Path(output).expanduser().absolute()
+    now = SystemClock().now()
+    return of_figures(settings, model, folder, now=now, since=span[0], until=span[1], **known)
 
 
 def _located(path: Path | str) -> str:

@@ -79,6 +79,7 @@ def located(path: Path, error: SettingsInvalid) -> SettingsInvalid:
     """Return the error with the line and column of the key that its field `key` names, such as `stages[2].share`.
 
     A key that is not in the file leads to the mapping that it belongs in; without any the error is as it was.
+    Where its field `at` counts letters into the text under the key, and the text is on one line, that letter is meant.
     """
     mark, node = None, yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
     for part in re.findall(r"[^.\[\]]+", str(error.fields.get("key", ""))):
@@ -92,9 +93,20 @@ def located(path: Path, error: SettingsInvalid) -> SettingsInvalid:
         mark, node = found[0].start_mark, found[1]
     if mark is None:
         return error
-    line, column = mark.line + 1, mark.column + 1
+    mark, inside = _inside(node, error.fields.get("at")) or (mark, 0)
+    line, column = mark.line + 1, mark.column + inside + 1
     message = f"{error.message} (line {line}, column {column})"
     return SettingsInvalid(message, **{**error.fields, "line": line, "column": column})
+
+
+def _inside(node: yaml.Node | None, at: object) -> tuple[yaml.Mark, int] | None:
+    """Return where a text begins and how far in the letter `at` is; None for no text, or one with escapes."""
+    if not isinstance(node, yaml.ScalarNode) or not isinstance(at, int):
+        return None
+    quoted = 0 if node.style is None else 1
+    plain = node.end_mark.index - node.start_mark.index == len(node.value) + 2 * quoted
+    one_line = node.style in (None, "'", '"') and node.start_mark.line == node.end_mark.line
+    return (node.start_mark, at + quoted) if plain and one_line else None
 
 
 def read_value(kind: type[T], document: object, *, source: str, within: str = "") -> T:

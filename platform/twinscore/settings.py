@@ -60,10 +60,14 @@ class Settings(BaseSettings):
 
     policies: Path = Path("registry/promotion")
     """Folder of promotion policies, one file per model; relative to where the command is run."""
+    deployments: Path = Path("deployments")
+    """Folder of deployment files, `<model>.yaml`, whose key `monitor` says what is watched; relative as `policies`."""
     control_poll_s: float = Field(default=2.0, ge=0.1, le=60)
     """Seconds between two looks of the control at the registry."""
     control_lease_s: float = Field(default=10.0, ge=5, le=300)
     """Seconds after which another control takes over from one that is gone."""
+    alerts_poll_s: float = Field(default=10.0, ge=0.1, le=3600)
+    """Seconds between two looks of the control at what is watched."""
 
     @property
     def lake(self) -> Path:
@@ -104,5 +108,5 @@ def load_settings(**overrides: object) -> Settings:
         name = f"{PREFIX}{'_'.join(str(part) for part in first['loc']).upper()}"
         message = f"The setting {name} is invalid: {first['msg']}, got {first.get('input')!r}."
         raise SettingsInvalid(message, setting=name) from error
-    places = {"home": settings.home, "policies": settings.policies}
+    places = {"home": settings.home, "policies": settings.policies, "deployments": settings.deployments}
     return settings.model_copy(update={name: path.expanduser().resolve() for name, path in places.items()})

@@ -16,32 +16,40 @@ from twinscore.adapters.mlflow_aliases import MlflowAliases
 from twinscore.adapters.mlflow_models import MlflowModels
 from twinscore.adapters.prediction_sinks import open_sink
 from twinscore.adapters.roster_folder import RosterFolder
+from twinscore.adapters.window_folder import WindowFolder
 from twinscore.errors import BundleInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twinscore.bundle.files import Bundle
+    from twinscore.monitoring.receivers import NotifySpec, TicketsSpec
     from twinscore.ports.alias_store import AliasStore
     from twinscore.ports.bundle_store import BundleStore
     from twinscore.ports.listener_roster import ListenerRoster
     from twinscore.ports.model_store import ModelStore, ModelVersion
     from twinscore.ports.prediction_sink import PredictionSink
     from twinscore.ports.rollout_store import ControlStore
+    from twinscore.ports.ticket_store import Messenger, TicketStore
+    from twinscore.ports.window_store import WindowStore
     from twinscore.settings import Settings
 
 __all__ = [
     "Step",
     "alias_store",
     "bundle_store",
+    "bundles_in",
     "import_registry_client",
     "listener_roster",
     "load_version",
+    "messenger",
     "model_store",
     "open_rollout_store",
     "prediction_sink",
     "serve_ingress",
     "subscribe_to_aliases",
+    "ticket_store",
+    "window_store",
 ]
 
 Step = Literal["registry", "fetch", "bundle"]
@@ -80,7 +88,12 @@ def subscribe_to_aliases(settings: Settings, name: str, url: str, secret: str) -
 
 def bundle_store(settings: Settings) -> BundleStore:
     """Return the store of verified bundles."""
-    return BundleFolder(settings.lake.resolve() / "bundles")
+    return bundles_in(settings.lake)
+
+
+def bundles_in(lake: Path) -> BundleStore:
+    """Return the store of verified bundles of a lake."""
+    return BundleFolder(lake.resolve() / "bundles")
 
 
 def listener_roster(settings: Settings) -> ListenerRoster:
@@ -159,25 +172,53 @@ def prediction_sink(settings: Settings, uri: str, table: str | None = None) -> P
 
 
 def open_rollout_store(settings: Settings) -> ControlStore:
-    """Open the database of rollouts, ledger, leases, holds and commands; its tables are made on first use.
+    """Open the database of rollouts, ledger, leases, holds, commands and alerts; its tables are made on first use.
 
     Raises:
         SettingsInvalid: there is no such kind of store, its driver is missing, or a newer twinscore made its tables.
         StoreUnavailable: the database does not answer.
     """
+    from twinscore.adapters.sql_alerts import SqlAlerts
+    from twinscore.adapters.sql_cases import SqlCases
     from twinscore.adapters.sql_commands import SqlCommands
     from twinscore.adapters.sql_control import ControlDatabase
     from twinscore.adapters.sql_holds import SqlHolds
     from twinscore.adapters.sql_leases import SqlLeases
     from twinscore.adapters.sql_ledger import SqlLedger
+    from twinscore.adapters.sql_orders import SqlOrders
     from twinscore.adapters.sql_rollouts import SqlRollouts
+    from twinscore.adapters.sql_tickets import SqlTickets
     from twinscore.ports.rollout_store import ControlStore
 
     database = ControlDatabase(settings.control_store_uri, settings.home.resolve())
     return ControlStore(
         rollouts=SqlRollouts(database), ledger=SqlLedger(database), leases=SqlLeases(database),
-        holds=SqlHolds(database), commands=SqlCommands(database), closing=database,
+        holds=SqlHolds(database), commands=SqlCommands(database), alerts=SqlAlerts(database),
+        orders=SqlOrders(database), tickets=SqlTickets(database), cases=SqlCases(database), closing=database,
     )  # fmt: skip
+
+
+def ticket_store(settings: Settings, spec: TicketsSpec, store: ControlStore) -> TicketStore:
+    """Return a place where tickets are opened; nothing is asked of it yet.
+
+    Raises:
+        StoreUnavailable: a variable with a secret is not set.
+    """
+    from twinscore.adapters.alert_receivers import open_tickets
+
+    return open_tickets(spec, settings.home.resolve(), store.tickets)
+
+
+def messenger(spec: NotifySpec) -> Messenger:
+    """Return who is told of an alert; nobody is yet. Raises as `ticket_store`."""
+    from twinscore.adapters.alert_receivers import open_messenger
+
+    return open_messenger(spec)
+
+
+def window_store(lake: Path, model: str) -> WindowStore:
+    """Return the counts and figures of a model's watched windows, which every node of the lake sees."""
+    return WindowFolder(lake.resolve() / "windows" / model)
 
 
 def serve_ingress(settings: Settings) -> tuple[str, int]:

@@ -85,11 +85,11 @@ def stop_inside(store: ControlStore, holder: str, seconds: float) -> None:
     assert lease is not None
     save(store, lease)
     database = store.rollouts._database  # type: ignore[attr-defined]
-    from twinscore.adapters.sql_rollouts import _check
+    from twinscore.adapters.sql_leases import check
 
     try:
         with database.writing() as connection:
-            _check(connection, lease)
+            check(connection, lease)
             say(inside=True)
             os.kill(os.getpid(), signal.SIGSTOP)
             database.now(connection)

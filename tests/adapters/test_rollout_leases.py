@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from sqlalchemy import update
 
 from twinscore.adapters.rollout_tables import LEASES
-from twinscore.adapters.sql_rollouts import _check
+from twinscore.adapters.sql_leases import check
 from twinscore.errors import SettingsInvalid, StoreConflict
 from twinscore.ports.rollout_store import ControlStore, Lease
 from twinscore.rollout.ledger import verify_chain
@@ -217,7 +217,7 @@ def test_a_lease_is_not_taken_in_the_middle_of_a_save(control: ControlStore) -> 
 
     rival = threading.Thread(target=take)
     with _database(control).writing() as connection:
-        _check(connection, lease)
+        check(connection, lease)
         rival.start()
         rival.join(0.3)
         order.append("saved")

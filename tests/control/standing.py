@@ -144,11 +144,12 @@ def standing(place: Path, control_store: str | None = None) -> Iterator[Standing
     mlflow, ray_port, dashboard, edge = free_ports(4)
     policies = place / "promotion"
     policies.mkdir()
+    (place / "deployments").mkdir()
     (policies / f"{MODEL}.yaml").write_text(POLICY)
     settings = load_settings(
         home=place / "home", policies=policies, mlflow_port=mlflow, ray_port=ray_port, dashboard_port=dashboard,
-        serve_port=edge, num_cpus=2, control_poll_s=0.5, control_lease_s=5,
-        control_store=control_store,
+        serve_port=edge, num_cpus=2, control_poll_s=0.5, control_lease_s=5, alerts_poll_s=1.0,
+        control_store=control_store, deployments=place / "deployments",
     )  # fmt: skip
     try:
         up(settings)

@@ -30,7 +30,8 @@ HOLD = {"scope": "*", "reason": "audit", "owner": "ann", "expires": "2026-05-05T
 
 def overview(**more: Any) -> dict[str, Any]:
     """What the control found."""
-    return {"at": "2026-05-04T12:31:00+00:00", "models": [MODEL], "holds": [HOLD], **more}
+    return {"at": "2026-05-04T12:31:00+00:00", "models": [MODEL], "holds": [HOLD], "incidents": [],
+            "alerts_trouble": {}, **more}  # fmt: skip
 
 
 def test_a_rollout_is_told_whole() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 from mlflow.webhooks.delivery import _generate_hmac_signature
 from scipy.stats import binom
@@ -19,6 +20,7 @@ from scipy.stats import binom
 from twinscore.control.hints import make_webhook_secret
 from twinscore.rollout.ledger import Entry, verify_chain
 from twinscore.rollout.webhook import DELIVERY, SIGNATURE, TIMESTAMP
+from twinscore.testing.models import make_rows
 from twinscore.wiring import alias_store, open_rollout_store
 
 from ..postgres import postgresql
@@ -168,6 +170,54 @@ def test_an_emergency_and_the_way_back_without_the_registry(stand: Standing) -> 
     assert (was, "live") == last[2:]
     started = [one for one in entries(stand, other) if one.to_version == other and one.kind == "started"][-1]
     assert ("immediate", "anna") == (started.evidence["kind"], started.requested_by)
+
+
+ALERT = """
+model: members
+monitor:
+  playbook: false
+  retrain: {{spec: {spec}, jobs: {jobs}}}
+  rules:
+    - {{name: somebody asks, metric: requests, when: value > 0, cadence: live, cooldown: 1h, do: [{do}]}}
+"""
+
+
+def orders_of(stand: Standing, wanted: set[str]) -> dict[str, Any]:
+    """Return the orders of the control's page by their action, the newest of each, once those wanted are done."""
+    deadline = time.monotonic() + 150
+    while True:
+        answer = httpx.get(f"{stand.control}/incidents", headers={"accept": "application/json"}, timeout=10)
+        found = {one["action"]: one for one in answer.json()["orders"] if one["verb"] == "open"}
+        if wanted <= {action for action, one in found.items() if one["state"] == "done"}:
+            return found
+        assert time.monotonic() < deadline, answer.json()
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("do", ["ticket", pytest.param("ticket, retrain", marks=pytest.mark.slow)])
+def test_the_control_watches_the_served_model(stand: Standing, do: str) -> None:
+    """A rule on what replicas did in the last seconds opens a ticket; one that retrains has a candidate trained."""
+    place = stand.settings.deployments
+    data = stand.settings.lake / "history.parquet"
+    pq.write_table(make_rows("binary", 400, seed=3), data)
+    (place / "train.yaml").write_text(f"model: x\ndata: {data}\nlabel: label\nkey: [row_id]\ntime: opened_at\n")
+    jobs = Path(__file__).resolve().parents[2] / "jobs"
+    live = stand.status()["serving"]
+    (place / f"{MODEL}.yaml").write_text(ALERT.format(do=do, spec=place / "train.yaml", jobs=jobs))
+    with stand.load() as heard:
+        found = orders_of(stand, set(do.split(", ")))
+    page = httpx.get(f"{stand.control}/incidents", timeout=10).text
+    (place / f"{MODEL}.yaml").unlink()
+
+    assert {200} == set(heard.statuses)
+    assert "somebody asks" in page
+    with open_rollout_store(stand.settings) as store:
+        assert 1 <= len(store.tickets.tickets(MODEL)) <= 2
+        assert "ticket_opened" in {entry.kind for entry in store.ledger.entries(MODEL)}
+    if "retrain" in do:
+        assert "SUCCEEDED" == found["retrain"]["result"]["status"], found
+        assert stand.aliases()["candidate"] not in (live, stand.aliases()["champion"])
+    assert live == stand.status()["serving"]
 
 
 def control_process(stand: Standing) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ..queries import wanted_names
 from .backend import Backend, serving
 from .conftest import BODY, JSON, Edge, edge, wait_until
 
@@ -227,6 +228,8 @@ def test_edge_answers_for_itself(loans: Edge) -> None:
     assert (code, body) == (200, b"success")
     assert b'haproxy_server_status{proxy="model-loans",server="s1"' in counted.ask("GET", "/metrics")[2]
     assert counted.ask("GET", "/")[0] == 404
+    names = {line.partition("{")[0] for line in counted.ask("GET", "/metrics")[2].decode().splitlines()}
+    assert wanted_names("haproxy_") <= names
 
 
 def test_admin_socket_is_its_owners(loans: Edge) -> None:

@@ -81,13 +81,19 @@ def test_twinscore_commands_exist(page: Path) -> None:
     unknown: list[str] = []
     for words in commands(page, "twinscore"):
         command: Any = typer.main.get_command(app)
-        for word in words:
+        waiting = iter(words)
+        for word in waiting:
             if word.startswith("-"):
                 known = {
-                    option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
+                    option: parameter
+                    for parameter in command.params
+                    for option in (*parameter.opts, *parameter.secondary_opts)
                 }
-                if word.split("=")[0] not in known | {"--help"}:
+                name = word.split("=")[0]
+                if name not in {*known, "--help"}:
                     unknown.append(" ".join(words))
+                elif name == word and not getattr(known.get(name), "is_flag", True):
+                    next(waiting, None)  # its value, which may look like a command
             elif hasattr(command, "commands") and word.isidentifier() and word.islower():
                 if word not in command.commands:
                     unknown.append(" ".join(words))

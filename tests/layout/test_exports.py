@@ -11,6 +11,7 @@ PUBLIC = [
     "Settings",
     "TwinscoreError",
     "adopt",
+    "check_parity",
     "down",
     "freshness",
     "labels",

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from twinscore import api
 from twinscore.batch.run import run_batch
 from twinscore.batch.spec import ScoreSpec
+from twinscore.cli.main import app
+from twinscore.control.parity_check import watched_parity
 from twinscore.errors import BundleInvalid, ModelNotFound, ModelNotReady, SettingsInvalid
+from twinscore.monitoring.spec import MonitorSpec
 from twinscore.online.check import parity
 from twinscore.online.client import PredictClient
 from twinscore.online.deploy import endpoint_url, serve_model, stop_model
@@ -103,6 +110,42 @@ def test_parity_of_a_committed_run_over_http(served: tuple[Settings, str], binar
     assert (True, binary.table.num_rows) == (found.equal, found.report.rows)
     with pytest.raises(SettingsInvalid, match="names its own model"):
         api.parity("members", run=tmp_path / "run", settings=settings)
+
+
+def test_both_paths_are_checked_on_what_they_did(
+    served: tuple[Settings, str], binary: Any, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Answers scored again and rows of a run asked in bulk calls, by API, command and job: not a bit differs."""
+    settings, url = served
+    with PredictClient(url) as client:
+        client.predict(binary.rows[:200])
+    monkeypatch.setenv("TWINSCORE_HOME", str(settings.home))
+    monkeypatch.setenv("TWINSCORE_SERVE_PORT", str(settings.serve_port))
+    pq.write_table(binary.table, settings.lake / "fresh.parquet")
+    run_batch(settings, ScoreSpec(model="members/1", input="fresh.parquet", output="predictions/members/checked"))
+    found = api.check_parity("members", 300, settings=settings)
+    now = datetime.now(UTC)
+    spec = ServeSpec(model="members", monitor=MonitorSpec(parity_rows=40))
+    figures = watched_parity(settings, "members", spec, since=now - timedelta(hours=1), until=now)
+    checked = {(one.path, one.value) for one in figures if one.metric == "parity_checked"}
+    plain = CliRunner().invoke(app, ["parity", "check", "members", "--sample", "300"], env={"COLUMNS": "300"})
+    by_run = CliRunner().invoke(app, ["parity", "--run", str(settings.lake / "predictions/members/checked")])
+    nothing = CliRunner().invoke(app, ["parity", "check", "members", "--until", "2020-01-01", "--direction", "online"])
+    script = repository / "jobs" / "check_parity.py"
+    monkeypatch.setattr(sys, "argv", [str(script), "--model", "members", "--sample", "50"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(script), run_name="__main__")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if '"event": "checked"' in line]
+
+    assert (True, {"online", "batch"}) == (found.equal, {part.direction for part in found.parts})
+    assert {("online", 40.0), ("batch", 40.0)} == checked
+    assert {0.0} == {one.value for one in figures if one.metric == "parity_differing"}
+    assert [300] == [part.checked for part in found.parts if part.direction == "batch"]
+    assert sum(part.checked for part in found.parts if part.direction == "online") >= 200
+    assert (0, 0, 5, 0) == (plain.exit_code, by_run.exit_code, nothing.exit_code, ended.value.code)
+    assert "and not a bit differs" in plain.stdout
+    assert "Nothing could be compared" in nothing.stdout
+    assert (0, True) == (json.loads(line)["differing"], json.loads(line)["equal"])
 
 
 @pytest.mark.parametrize(

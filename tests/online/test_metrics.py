@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import struct
 import threading
@@ -24,6 +25,8 @@ from twinscore.online.metrics import Metrics, Noted
 from twinscore.online.spec import AuditPolicy
 from twinscore.settings import Settings
 from twinscore.wiring import listener_roster
+
+from ..queries import wanted_names
 
 
 def open_front(binary: Any, home: Path, **policy: Any) -> Front:
@@ -155,6 +158,23 @@ def test_both_ways_in_are_counted_together(binary: Any, tmp_path: Path) -> None:
 
     assert (1, 1) == (seen["responses_2xx_total"], seen["audit_durable_total"])
     assert 1 == seen['responses_total{arm="",code="too_large",path="other",status="413"}']
+
+
+def test_dashboard_and_alerts_ask_for_what_is_counted(binary: Any, tmp_path: Path) -> None:
+    """Every live figure of the deployments is one that a replica shows, with the labels that are asked for."""
+    front = open_front(binary, tmp_path)
+    try:
+        httpx.post(url_of(front, "/predict"), json=binary.rows[0], trust_env=False).raise_for_status()
+        text = httpx.get(url_of(front, "/metrics"), trust_env=False).text
+    finally:
+        front.close()
+    names = {re.split(r"[{ ]", line)[0] for line in text.splitlines() if not line.startswith("#")}
+    live = {name for name in wanted_names("twinscore_") if not name.startswith("twinscore_watch_")}
+
+    assert len(live) >= 6
+    assert live <= names
+    assert 'twinscore_responses_total{arm="' in text
+    assert all(f'{label}="' in text for label in ("code", "status", "le"))
 
 
 def test_histograms_add_up() -> None:

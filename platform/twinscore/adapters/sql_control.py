@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row, Table
     from sqlalchemy.engine import URL
 
-__all__ = ["ControlDatabase", "ensured"]
+__all__ = ["ControlDatabase", "ensured", "inserting"]
 
 _WAIT_S = 10
 """For a connection, and for another transaction."""
@@ -150,11 +150,12 @@ class ControlDatabase:
 def ensured(connection: Connection, table: Table, key: str, values: dict[str, Any]) -> Row[Any]:
     """Return the row of a table whose first column is `key`, locked; it is made of `values` when it is not there."""
     column = table.columns[table.primary_key.columns.keys()[0]]
-    connection.execute(_insert(connection, table).values({column.name: key, **values}).on_conflict_do_nothing())
+    connection.execute(inserting(connection, table).values({column.name: key, **values}).on_conflict_do_nothing())
     return connection.execute(select(table).where(column == key).with_for_update()).one()
 
 
-def _insert(connection: Connection, table: Table) -> Any:
+def inserting(connection: Connection, table: Table) -> Any:
+    """Return an insert into a table that may be told what to do when the row is there."""
     if connection.dialect.name == "sqlite":
         from sqlalchemy.dialects.sqlite import insert
 

@@ -31,14 +31,20 @@ class SqlHolds:
     def __init__(self, database: ControlDatabase) -> None:
         self._database = database
 
-    def place(self, scope: str, *, reason: str, owner: str, source: str, expires: datetime | None = None) -> Hold:
-        """Hold one model, or with `*` every one."""
+    def place(
+        self, scope: str, *, reason: str, owner: str, source: str, expires: datetime | None = None,
+        hold_id: str | None = None,
+    ) -> Hold:  # fmt: skip
+        """Hold one model, or with `*` every one; once for an id."""
         with self._database.writing() as connection:
+            known = None if hold_id is None else _text_of(connection, hold_id)
+            if known is not None:
+                return Hold.from_json(json.loads(known))
             at = self._database.now(connection)
             hold, draft = placed(
                 Hold(
-                    id=uuid4().hex[:10], scope=scope, reason=reason, owner=owner, source=source, created_at=at,
-                    expires=expires,
+                    id=hold_id or uuid4().hex[:10], scope=scope, reason=reason, owner=owner, source=source,
+                    created_at=at, expires=expires,
                 )
             )  # fmt: skip
             connection.execute(insert(HOLDS).values(id=hold.id, created_at=at.isoformat(), **_row(hold)))
@@ -77,12 +83,19 @@ class SqlHolds:
 
 
 def _find(connection: Connection, hold_id: str) -> Hold:
-    text = connection.execute(select(HOLDS.c.document).where(HOLDS.c.id == hold_id).with_for_update()).scalar()
+    text = _text_of(connection, hold_id)
     if text is None:
         known = connection.execute(select(HOLDS.c.id).where(HOLDS.c.released_at.is_(None))).scalars().all()
         message = f"There is no hold {hold_id!r}. {near(hold_id, known)}"
         raise SettingsInvalid(message, hold=hold_id)
     return Hold.from_json(json.loads(text))
+
+
+def _text_of(connection: Connection, hold_id: str) -> str | None:
+    found: str | None = connection.execute(
+        select(HOLDS.c.document).where(HOLDS.c.id == hold_id).with_for_update()
+    ).scalar()
+    return found
 
 
 def _row(hold: Hold) -> dict[str, Any]:

@@ -9,19 +9,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from twinscore.adapters.rollout_tables import LEASES
 from twinscore.adapters.sql_control import ensured
-from twinscore.errors import SettingsInvalid
+from twinscore.errors import SettingsInvalid, StoreConflict
 from twinscore.ports.rollout_store import Lease
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Connection
 
     from twinscore.adapters.sql_control import ControlDatabase
 
-__all__ = ["SqlLeases"]
+__all__ = ["SqlLeases", "check"]
 
 _NOBODY = ""
 
@@ -63,6 +63,22 @@ class SqlLeases:
         """End a lease; its epoch stays, so that the next one is higher."""
         with self._database.writing() as connection:
             connection.execute(update(LEASES).where(_is(lease)).values(holder=_NOBODY, until=0.0))
+
+
+def check(connection: Connection, lease: Lease) -> None:
+    """Hold the lease as it is until the transaction ends.
+
+    Raises:
+        StoreConflict: somebody else holds it now; the field `stale` is `lease`.
+    """
+    row = connection.execute(select(LEASES).where(LEASES.c.name == lease.name).with_for_update()).one_or_none()
+    if row is None or row.epoch != lease.epoch or row.holder != lease.holder:
+        now = "nobody" if row is None or not row.holder else f"{row.holder} with epoch {row.epoch}"
+        message = (
+            f"The lease {lease.name} is held by {now}, so what {lease.holder} decided under epoch {lease.epoch} is not "
+            "kept."
+        )
+        raise StoreConflict(message, stale="lease", lease=lease.name, sent=lease.epoch)
 
 
 def _is(lease: Lease) -> ColumnElement[bool]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, update
 
-from twinscore.adapters.rollout_tables import COMMANDS, LEASES, STATES
+from twinscore.adapters.rollout_tables import COMMANDS, STATES
 from twinscore.adapters.sql_control import ensured
+from twinscore.adapters.sql_leases import check
 from twinscore.adapters.sql_ledger import append
 from twinscore.errors import SettingsInvalid, StoreConflict
 from twinscore.ports.rollout_store import Stored
@@ -61,7 +62,7 @@ class SqlRollouts:
         kept = json.dumps(document, sort_keys=True, separators=(",", ":"))
         with self._database.writing() as connection:
             if lease is not None:
-                _check(connection, lease)
+                check(connection, lease)
             at = self._database.now(connection)
             _set(connection, model, revision, kept, at.isoformat())
             append(connection, drafts, at)
@@ -84,15 +85,3 @@ def _set(connection: Connection, model: str, revision: int, document: str, at: s
         )
         raise StoreConflict(message, stale="revision", model=model, sent=revision, current=current)
     connection.execute(update(STATES).where(STATES.c.model == model).values(**values))
-
-
-def _check(connection: Connection, lease: Lease) -> None:
-    """Hold the lease as it is until the transaction ends, or refuse."""
-    row = connection.execute(select(LEASES).where(LEASES.c.name == lease.name).with_for_update()).one_or_none()
-    if row is None or row.epoch != lease.epoch or row.holder != lease.holder:
-        now = "nobody" if row is None or not row.holder else f"{row.holder} with epoch {row.epoch}"
-        message = (
-            f"The lease {lease.name} is held by {now}, so what {lease.holder} decided under epoch {lease.epoch} is not "
-            "kept."
-        )
-        raise StoreConflict(message, stale="lease", lease=lease.name, sent=lease.epoch)

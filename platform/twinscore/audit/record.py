@@ -97,6 +97,8 @@ class AuditRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Of a request of several rows: batch run and age of each row that was answered from one, None for the others."""
     call_rows: int = 0
     """Of a shadow: rows of the call that took `took_us`, those of other requests among them."""
+    degraded: bool = False
+    """Whether the rows were answered in the cheaper way, because full service was too slow."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -20,7 +20,7 @@ from twinscore.scoring.table import check_and_score
 if TYPE_CHECKING:
     from twinscore.bundle.files import Bundle
 
-__all__ = ["Difference", "Replayed", "replay_rows"]
+__all__ = ["Difference", "Replayed", "logged_features", "replay_rows", "unable_to_replay"]
 
 _NOTHING = "no row was scored"
 _COMPARED = tuple(name for name in OUTPUTS if name != "explanation")
@@ -64,15 +64,10 @@ def replay_rows(rows: pa.Table, bundle: Bundle) -> Replayed:
     if not scored.num_rows:
         runs = sorted(set(answered.column("run_id").to_pylist()))
         return Replayed(0, refused, (), f"the answer was taken from batch run {', '.join(runs)}" if runs else _NOTHING)
-    unable = _unable(scored, bundle)
+    unable = unable_to_replay(scored, bundle)
     if unable:
         return Replayed(0, refused, (), unable)
-    contract = bundle.contract
-    features = pa.table(
-        [scored.column(f"{FEATURE}{column.name}").cast(column.type) for column in contract.columns],
-        schema=contract.schema,
-    )
-    features = bundle.checker.conform(features, source="the audit log")
+    features = logged_features(scored, bundle)
     verdict, again = check_and_score(features, bundle)
     differences: list[Difference] = []
     ids, numbers = scored.column("request_id").to_pylist(), scored.column("row").to_pylist()
@@ -90,7 +85,14 @@ def replay_rows(rows: pa.Table, bundle: Bundle) -> Replayed:
     return Replayed(scored.num_rows, refused, tuple(differences), "")
 
 
-def _unable(scored: pa.Table, bundle: Bundle) -> str:
+def logged_features(rows: pa.Table, bundle: Bundle) -> pa.Table:
+    """Return the cells of rows of the log as the version reads them: (n_rows, contract columns)."""
+    contract = bundle.contract
+    cells = [rows.column(f"{FEATURE}{column.name}").cast(column.type) for column in contract.columns]
+    return bundle.checker.conform(pa.table(cells, schema=contract.schema), source="the audit log")
+
+
+def unable_to_replay(scored: pa.Table, bundle: Bundle) -> str:
     """Say why the rows cannot be scored again, or nothing."""
     hidden = [column.name for column in bundle.contract.columns if column.audit != "keep"]
     if hidden:

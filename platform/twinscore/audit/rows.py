@@ -53,6 +53,7 @@ _FACTS: tuple[tuple[str, pa.DataType, Callable[[AuditRecord], Any]], ...] = (
     ("path", pa.string(), lambda record: record.path),
     ("sampling", pa.float64(), lambda record: record.sampling),
     ("call_rows", pa.int32(), lambda record: record.call_rows),
+    ("degraded", pa.bool_(), lambda record: record.degraded),
 )
 """What is the same in all rows of a request."""
 
@@ -200,7 +201,8 @@ def _many(entry: Entry, contract: Contract | None) -> pa.Table:
     by_row: dict[int | None, list[tuple[str, str | None]]] = {}
     for number, rule, column_name in record.faults:
         by_row.setdefault(number, []).append((rule, column_name))
-    columns: dict[str, Any] = {"row": pa.array(np.arange(table.num_rows), pa.int32())}
+    places = record.places or np.arange(table.num_rows)
+    columns: dict[str, Any] = {"row": pa.array(places, pa.int32())}
     for name in OUTPUTS:
         kind = _OUTPUT_TYPES[name]
         there = name in table.column_names

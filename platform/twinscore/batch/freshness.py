@@ -61,6 +61,8 @@ class Freshness:
     vanished: tuple[str, ...] = ()
     rows_then: int = 0
     rows_now: int | None = None
+    rows_waiting: int | None = None
+    """Rows of new and changed files, whole files; None when the input could not be looked at."""
 
     @property
     def is_current(self) -> bool:
@@ -149,6 +151,7 @@ def check_freshness(
         newest_by="event time" if events else "modification time" if modified else "nothing",
         new=changes.new, changed=changes.changed, vanished=changes.vanished,
         rows_then=rows_then, rows_now=sum(file.rows for file in files),
+        rows_waiting=sum(file.rows for file in files if file.name in {*changes.new, *changes.changed}),
     )  # fmt: skip
 
 

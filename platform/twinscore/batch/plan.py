@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from twinscore.batch.snapshot import InputFile, Snapshot
 
-__all__ = ["Piece", "Shard", "plan_shards", "target_rows", "whole_files"]
+__all__ = ["Piece", "Shard", "plan_shards", "row_groups", "target_rows", "whole_files"]
 
 _LARGEST = 262_144
 _SMALLEST = 65_536
@@ -78,7 +78,7 @@ def plan_shards(snapshot: Snapshot, target: int | None = None) -> list[Shard]:
     shards: list[Shard] = []
     pieces: list[Piece] = []
     filled = 0
-    for piece in _groups(snapshot):
+    for piece in row_groups(snapshot):
         if pieces and filled + piece.rows > aim:
             shards.append(Shard(len(shards), _joined(pieces)))
             pieces, filled = [], 0
@@ -91,11 +91,12 @@ def plan_shards(snapshot: Snapshot, target: int | None = None) -> list[Shard]:
 
 def whole_files(snapshot: Snapshot) -> tuple[Piece, ...]:
     """Return each file that holds a row as one piece, in order."""
-    pieces = list(_groups(snapshot))
+    pieces = list(row_groups(snapshot))
     return _joined(pieces) if pieces else ()
 
 
-def _groups(snapshot: Snapshot) -> Iterator[Piece]:
+def row_groups(snapshot: Snapshot) -> Iterator[Piece]:
+    """Yield each row group that holds a row and that the filter does not rule out, in order."""
     for file in snapshot.files:
         row = 0
         left_out = set(file.left_out)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from twinscore.batch.read import CommittedRun
     from twinscore.bundle.files import Bundle
 
-__all__ = ["stored_scores"]
+__all__ = ["in_quarantine", "same_input", "stored_scores"]
 
 
 def stored_scores(run: CommittedRun, bundle: Bundle, rows: int, *, source: str | None = None) -> StoredScores:
@@ -54,7 +54,7 @@ def stored_scores(run: CommittedRun, bundle: Bundle, rows: int, *, source: str |
         message = f"Run {manifest['run_id']} at {run.folder} has no scores to compare."
         raise InputEmpty(message, run_id=manifest["run_id"])
     run.verify()
-    intake = _same_input(run, bundle, source)
+    intake = same_input(run, bundle, source)
     table, files, numbers = _first_rows(intake, rows)
     names = list(manifest["key"])
     stored = _first_scores(run, table.num_rows).cast(
@@ -65,7 +65,7 @@ def stored_scores(run: CommittedRun, bundle: Bundle, rows: int, *, source: str |
     # A row that the contract accepts and that is in quarantine was refused for its key: asked alone it would pass.
     known = table.select(bundle.contract.schema.names)
     fine = bundle.checker.check(known).accepted
-    by_key = fine & ~scored & _in_quarantine(run, files, numbers)
+    by_key = fine & ~scored & in_quarantine(run, files, numbers)
     kept = ~by_key
     return StoredScores(
         model=manifest["model"],
@@ -79,8 +79,13 @@ def stored_scores(run: CommittedRun, bundle: Bundle, rows: int, *, source: str |
     )
 
 
-def _same_input(run: CommittedRun, bundle: Bundle, source: str | None) -> Intake:
-    """Open the input as the run did, and prove that it is the same."""
+def same_input(run: CommittedRun, bundle: Bundle, source: str | None = None) -> Intake:
+    """Open the input as the run did, and prove that it is the same.
+
+    Raises:
+        FileUnreadable, SchemaMismatch, StoreUnavailable: it cannot be read.
+        StoreConflict: it is no longer what the run read.
+    """
     manifest = run.manifest
     was = manifest["input"]
     path = source or was["path"]
@@ -151,7 +156,7 @@ def _first_scores(run: CommittedRun, rows: int) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def _in_quarantine(run: CommittedRun, files: NDArray[np.str_], numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+def in_quarantine(run: CommittedRun, files: NDArray[np.str_], numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Tell which rows have a line in the run's own quarantine, by file and row: (n_rows,)."""
     found = np.zeros(len(numbers), bool)
     for part in run.manifest["files"]:

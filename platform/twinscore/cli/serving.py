@@ -1,4 +1,4 @@
-"""Commands of the online path: serve a version, compare both paths; parses, calls and prints."""
+"""Command of the online path: serve a version; parses, calls and prints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["parity_command", "serve_command"]
+__all__ = ["serve_command"]
 
 
 def serve_command(
@@ -56,67 +56,3 @@ def serve_command(
     console.print("Try it:")
     key = "" if api_key is None else "-H 'x-api-key: YOUR KEY' "
     print(f"  curl -s {url}/predict {key}-H 'content-type: application/json' -d '{example}'")  # noqa: T201 - must not wrap
-
-
-def parity_command(
-    model: Annotated[
-        str | None, typer.Option(help="The served model: NAME, NAME@ALIAS or NAME/VERSION.", show_default=False)
-    ] = None,
-    input: Annotated[  # noqa: A002 - the option's name
-        str | None, typer.Option(help="Parquet file, folder or glob.", show_default=False)
-    ] = None,
-    run: Annotated[
-        Path | None,
-        typer.Option(help="Folder of a committed run: compare what it has on disk. Needs no model and no input."),
-    ] = None,
-    rows: Annotated[int, typer.Option(min=1, help="Rows to compare, from the start.")] = 10_000,
-    url: Annotated[str | None, typer.Option(help="Address of the endpoint, when it is not this stack's.")] = None,
-    key_file: Annotated[Path | None, typer.Option(help="File with the API key for that address.")] = None,
-) -> None:
-    """Compare both paths on the same rows; exit code 1 on any differing bit or verdict."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from twinscore import api
-
-    if run is None and (model is None or input is None):
-        raise typer.BadParameter("Give --model and --input, or --run FOLDER.")  # noqa: EM101 - typer prints it
-    console = Console()
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("Comparing rows", total=None)
-        found = api.parity(
-            model, input, rows, run=run, url=url, api_key=_key_in(key_file),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )  # fmt: skip
-    report = found.report
-    console.print(f"{found.model} version {found.version}, bundle {found.bundle_digest[:12]}")
-    console.print(f"  rows           {found.n_rows:,} ({found.n_refused:,} refused by the batch path)")
-    if found.n_by_key:
-        console.print(f"  not asked      {found.n_by_key:,} more rows, which the run refused for their key alone")
-    console.print(f"  requests       {found.n_requests:,} ({found.n_single:,} with one row) in {found.seconds:.1f} s")
-    console.print(f"  differing bits {report.differing_bits:,} in {report.differing_rows:,} rows")
-    console.print(f"  verdicts       {len(found.verdicts_differ):,} differ")
-    if found.equal:
-        console.print("[green]Both paths give the same bits.[/]")
-        return
-    if report.differing_rows:
-        console.print(f"First difference: {report.first}", markup=False)
-    if found.verdicts_differ:
-        shown = ", ".join(str(position) for position in found.verdicts_differ[:5])
-        console.print(f"Rows that only one path refused: {shown}")
-    raise typer.Exit(1)
-
-
-def _key_in(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    from twinscore.errors import SettingsInvalid
-
-    try:
-        key = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        key = ""
-    if not key or not key.isprintable() or " " in key:
-        message = f"The file {path} cannot be read, or holds no API key on its one line."
-        raise SettingsInvalid(message, path=str(path))
-    return key

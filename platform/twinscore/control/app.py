@@ -3,7 +3,11 @@
     GET  /-control                       the page, or JSON for who accepts that
     GET  /-control/models/<model>        JSON of one model
     POST /-control/models/<model>        a command: {"name": "promote", "actor": "anna", "version": "3", ...}
+    GET  /-control/incidents             the page of incidents, or JSON; `?model=` of one model
     POST /-control/webhook               a registry's webhook, taken as a hint
+    GET  /-control/monitor/<model>       what is watched of a model: the page, or JSON for who accepts that
+    GET  /-control/metrics               the newest figures, for Prometheus
+    GET  /-control/targets/<part>        what Prometheus scrapes
 
 Commands are left in the store, so one that was answered is acted on also when this process ends the next moment, and by
 whichever control acts.
@@ -28,8 +32,11 @@ from twinscore.access.gate import Access, status_of
 from twinscore.clock import SystemClock
 from twinscore.control.assemble import Assembled
 from twinscore.control.hints import webhook_secret
+from twinscore.control.incident_page import incident_page
+from twinscore.control.incidents import alerts_overview
 from twinscore.control.page import page
 from twinscore.control.status import overview, standing
+from twinscore.control.watching import Watching
 from twinscore.errors import (
     AccessDenied,
     ModelNotFound,
@@ -38,6 +45,8 @@ from twinscore.errors import (
     StoreUnavailable,
     TwinscoreError,
 )
+from twinscore.monitoring.report_page import report_page
+from twinscore.online.metrics import CONTENT_TYPE
 from twinscore.online.serve_config import read_user_config
 from twinscore.rollout.seen import Command
 from twinscore.rollout.webhook import Deliveries, Hint, check
@@ -68,15 +77,20 @@ class ControlReplica:
         self._access = Access.load(settings.home)
         self._deliveries = Deliveries()
         self._control = Assembled(settings)
+        self._watching = Watching(settings)
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """Return the application; Serve calls this once after the constructor."""
         return Starlette(
             routes=[
                 Route("/", self._overview, methods=["GET"]),
+                Route("/incidents", self._incidents, methods=["GET"]),
                 Route("/models/{model}", self._model, methods=["GET"]),
                 Route("/models/{model}", self._command, methods=["POST"]),
                 Route("/webhook", self._webhook, methods=["POST"]),
+                Route("/monitor/{model}", self._monitor, methods=["GET"]),
+                Route("/metrics", self._metrics, methods=["GET"]),
+                Route("/targets/{part}", self._targets, methods=["GET"]),
             ],
             exception_handlers={TwinscoreError: _told},
         )
@@ -98,10 +112,19 @@ class ControlReplica:
 
     async def _overview(self, request: Request) -> Response:
         self._admit(request, "*", "read")
-        found = await asyncio.to_thread(overview, self._control.store, self._control.loop.trouble)
+        control = self._control
+        found = await asyncio.to_thread(overview, control.store, control.loop.trouble, control.alerting.trouble)
         if "application/json" in request.headers.get("accept", ""):
             return JSONResponse(found)
         return HTMLResponse(page(found), headers=_PAGE_HEADERS)
+
+    async def _incidents(self, request: Request) -> Response:
+        model = request.query_params.get("model")
+        self._admit(request, model or "*", "read")
+        found = await asyncio.to_thread(alerts_overview, self._control.store, self._control.alerting.trouble, model)
+        if "application/json" in request.headers.get("accept", ""):
+            return JSONResponse(found)
+        return HTMLResponse(incident_page(found), headers=_PAGE_HEADERS)
 
     async def _model(self, request: Request) -> Response:
         model = request.path_params["model"]
@@ -134,6 +157,22 @@ class ControlReplica:
             return JSONResponse({"code": found.code, "detail": found.reason}, status_code=_STATUS[found.code])
         self._control.loop.look(found.model or None)
         return JSONResponse({"hint": found.event, "model": found.model}, status_code=202)
+
+    async def _monitor(self, request: Request) -> Response:
+        model = request.path_params["model"]
+        self._admit(request, model, "read")
+        found = await asyncio.to_thread(self._watching.report, model)
+        if "application/json" in request.headers.get("accept", ""):
+            return JSONResponse(found)
+        return HTMLResponse(await asyncio.to_thread(report_page, found), headers=_PAGE_HEADERS)
+
+    async def _metrics(self, request: Request) -> Response:
+        self._admit(request, "*", "read")
+        return Response(await asyncio.to_thread(self._watching.metrics), media_type=CONTENT_TYPE)
+
+    async def _targets(self, request: Request) -> Response:
+        self._admit(request, "*", "read")
+        return JSONResponse(await asyncio.to_thread(self._watching.targets, request.path_params["part"]))
 
     def _admit(self, request: Request, model: str, verb: str) -> str:
         headers = request.headers

@@ -5,15 +5,24 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from twinscore.control.actions import Actions
+from twinscore.control.alerting import Alerting
+from twinscore.control.alerts import Alerts
 from twinscore.control.candidate import Candidates
+from twinscore.control.courier import Courier
+from twinscore.control.labelled import WindowLabels
+from twinscore.control.live_figures import ReplicaFigures
 from twinscore.control.loop import Control
 from twinscore.control.mirror import Mirror
 from twinscore.control.reconcile import Reconciler
+from twinscore.control.rungs import Rungs
 from twinscore.control.scrape import Scrape
 from twinscore.control.traffic import Traffic
-from twinscore.online.routes import served_models
+from twinscore.control.watched import WatchedModels
+from twinscore.online.ladder_orders import ServeLadder
+from twinscore.online.routes import current_routing, served_models
 from twinscore.rollout.policy_file import policy_for
-from twinscore.wiring import alias_store, open_rollout_store
+from twinscore.wiring import alias_store, open_rollout_store, window_store
 
 if TYPE_CHECKING:
     from twinscore.online.challenger import ChallengerOptions
@@ -49,6 +58,14 @@ class Assembled:
             lease_s=settings.control_lease_s,
         )  # fmt: skip
         self._stack.callback(self.loop.close)
+        self._watched = WatchedModels(settings.deployments)
+        self._rungs = Rungs(self.store, ServeLadder())
+        actions = Actions(settings, self.store, self._watched.spec_of, rungs=self._rungs)
+        self.alerting = Alerting(
+            lambda: self.loop.lease, self.models, self._alerts, Courier(self.store, actions.carry_out),
+            poll_s=settings.alerts_poll_s,
+        )  # fmt: skip
+        self._stack.callback(self.alerting.close)
 
     def models(self) -> list[str]:
         """Return the models that are served, and those that were driven before."""
@@ -80,4 +97,19 @@ class Assembled:
             traffic=Traffic(self.settings, model, options=self._options),
             policy_of=self.policy_of,
             source_of=source,
+            labels=WindowLabels(self.settings, model),
+        )
+
+    def _alerts(self, model: str) -> Alerts:
+        def version() -> str:
+            routing = current_routing(model)
+            return "" if routing is None else routing.live.version
+
+        return Alerts(
+            model,
+            store=self.store,
+            spec_of=self._watched.spec_of,
+            windows=window_store(self.settings.lake, model),
+            live=ReplicaFigures(self.settings, model, version),
+            after=self._rungs.keep_up,
         )

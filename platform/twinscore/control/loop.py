@@ -85,6 +85,11 @@ class Control:
         return self._lease is not None and time.monotonic() < self._until_s
 
     @property
+    def lease(self) -> Lease | None:
+        """The lease while it is held for long enough to begin something, for what acts beside the turns."""
+        return self._lease if time.monotonic() < self._until_s - _SLACK_S else None
+
+    @property
     def alive(self) -> bool:
         """Whether the loop still comes round."""
         return self._thread.is_alive() and time.monotonic() - self.beat_s < 3 * self._lease_s

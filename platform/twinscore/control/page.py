@@ -29,6 +29,8 @@ def page(overview: Mapping[str, Any]) -> str:
         cards = [card("No model", "<p>None is served yet: <code>twinscore serve --model NAME</code>.</p>")]
     if overview["holds"]:
         cards.insert(0, card("Holds", _holds(overview["holds"])))
+    if overview["incidents"] or overview["alerts_trouble"]:
+        cards.insert(0, card("Incidents", _incidents(overview)))
     return whole_page(
         title="twinscore: promotion",
         heading="Promotion",
@@ -115,6 +117,12 @@ def _holds(holds: Iterable[Mapping[str, Any]]) -> str:
         for one in holds
     ]
     return f'<dl class="facts">{"".join(shown)}</dl>'
+
+
+def _incidents(overview: Mapping[str, Any]) -> str:
+    shown = [f"<dt>{text(one['model'])}</dt><dd>{text(one['says'])}</dd>" for one in overview["incidents"]]
+    shown += [f"<dt>{text(name)}</dt><dd>{text(what)}</dd>" for name, what in overview["alerts_trouble"].items()]
+    return f'<dl class="facts">{"".join(shown)}</dl><p><a href="/-control/incidents">What was done about them</a></p>'
 
 
 def _number(value: float | None) -> str:

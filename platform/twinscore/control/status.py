@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twinscore.clock import SystemClock
+from twinscore.control.incidents import open_incidents
 from twinscore.errors import ModelNotFound, near
 from twinscore.rollout.hold import covering
 from twinscore.rollout.plan import show_share
@@ -25,12 +26,15 @@ _RECENT = 10
 """Entries of the ledger that are shown."""
 
 
-def overview(store: ControlStore, trouble: Mapping[str, str] | None = None) -> dict[str, Any]:
+def overview(
+    store: ControlStore, trouble: Mapping[str, str] | None = None, alerts: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Return how every model stands, and the holds in force.
 
     Args:
         store: where states, ledger and holds are.
         trouble: by model, why its last turn could not be taken.
+        alerts: by model, what went wrong when its figures were last looked at.
 
     Raises:
         StoreUnavailable: the store does not answer.
@@ -43,6 +47,8 @@ def overview(store: ControlStore, trouble: Mapping[str, str] | None = None) -> d
             _standing(store, model, holds, (trouble or {}).get(model, ""), now) for model in store.rollouts.models()
         ],
         "holds": [hold.to_json() for hold in holds],
+        "incidents": open_incidents(store),
+        "alerts_trouble": {name: text for name, text in (alerts or {}).items() if text},
     }
 
 

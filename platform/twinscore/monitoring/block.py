@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ class Codes:
     codes: NDArray[np.int64]
     names: tuple[str, ...]
 
+    def where(self, mask: NDArray[np.bool_]) -> Codes:
+        """Return the rows of a mask: (n_rows,)."""
+        return Codes(self.codes[mask], self.names)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
@@ -31,6 +35,10 @@ class Block:
 
     features: NDArray[np.float32]
     """(n_rows, n_features) as the booster saw them, see FeatureSpec.encode."""
+    absent: frozenset[str] = frozenset()
+    """Features that are not known of any row, as of columns that the log hashes; their cells say nothing."""
+    unseen: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """Of categorical features: rows with a category that training never saw; the booster saw it as missing."""
     score: NDArray[np.float64]
     decision: Codes
     lower: NDArray[np.float64]
@@ -49,3 +57,24 @@ class Block:
     def rows(self) -> int:
         """Number of rows."""
         return len(self.score)
+
+    def with_groups(self, groups: Mapping[str, Codes]) -> Block:
+        """Return the same rows with other group columns."""
+        return replace(self, groups=groups)
+
+    def where(self, mask: NDArray[np.bool_]) -> Block:
+        """Return the rows of a mask: (n_rows,)."""
+        return replace(
+            self,
+            features=self.features[mask],
+            unseen={name: rows[mask] for name, rows in self.unseen.items()},
+            score=self.score[mask],
+            decision=self.decision.where(mask),
+            lower=self.lower[mask],
+            upper=self.upper[mask],
+            set_size=self.set_size[mask],
+            review=self.review[mask],
+            groups={name: codes.where(mask) for name, codes in self.groups.items()},
+            label=None if self.label is None else self.label[mask],
+            covered=None if self.covered is None else self.covered[mask],
+        )

@@ -81,6 +81,7 @@ _ALL = [
         ("calibration_error", "share", "", "mean distance of predicted and observed share, over bins of the score"),
         ("rmse", "", "", "root of the mean squared error"),
         ("mae", "", "", "mean absolute error"),
+        ("r2", "", "", "share of the outcomes' variance that is explained", "lower"),
     ),
     *_metrics(
         "estimate",

@@ -32,4 +32,7 @@ class Order:
     body: str
     """A few lines for people: the rule, the figures, since when, what to do (Markdown)."""
     details: Mapping[str, Any]
-    """JSON values: rule, version, role, path, segment, subject, value, low, high, rows, window, options."""
+    """JSON values: rule, metric, version, role, path, segment, subject, value, low, high, rows, window, options, `key`
+    of the incident, since, reopened, dry_run, and `members`: what broke the rule, the worst first, with its figures."""
+    dry_run: bool = False
+    """It is kept and shown, and must not be executed."""

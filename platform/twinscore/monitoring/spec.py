@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from twinscore.errors import SettingsInvalid
+from twinscore.monitoring.receivers import NotifySpec, RetrainSpec, TicketsSpec  # noqa: TC001 - read at run time
+from twinscore.monitoring.rule import Rule  # noqa: TC001 - the annotations are read when a file is
 
 __all__ = ["MonitorSpec", "WatchedDrift", "WatchedLabels", "period"]
 
@@ -27,7 +29,10 @@ def period(text: str, key: str) -> timedelta:
     match = _PERIOD.fullmatch(text.strip())
     if match is None or not float(match[1]):
         refuse(key, "a number and a unit (s, m, h, d), such as 90m", text)
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    try:
+        return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    except OverflowError:
+        refuse(key, "shorter than that", text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +101,8 @@ class MonitorSpec:
     """Columns whose values are groups for fairness; empty means those of the model card."""
     fewest_in_group: int = 100
     """A group with fewer rows (labelled ones, where labels count) gets no figures."""
+    attribution_share: float = 0.01
+    """Share of the scored rows that are explained, to see whether what matters is what mattered; 0 explains none."""
     datasets: tuple[str, ...] = ()
     """Datasets of batch predictions that are watched; empty means all of the model's."""
     labels: WatchedLabels | None = None
@@ -104,14 +111,32 @@ class MonitorSpec:
     """When a change counts as drift."""
     parity_rows: int = 200
     """Rows per look that are scored by the other path as well; 0 looks at none."""
+    tickets: tuple[TicketsSpec, ...] = ()
+    """Where tickets are opened; none is in the control store's own database."""
+    notify: tuple[NotifySpec, ...] = ()
+    """Who is told by `page`."""
+    retrain: RetrainSpec | None = None
+    """What `retrain` submits."""
+    rules: tuple[Rule, ...] = ()
+    """Alert rules, see `rule_file`, which reads them."""
+    playbook: bool | Literal["dry_run"] = "dry_run"
+    """Whether the playbook's rules stand beside: true opens tickets, `dry_run` only shows them, false has none."""
 
     def __post_init__(self) -> None:
         if period(self.window, "window") < timedelta(seconds=1):
             refuse("window", "at least 1s", self.window)
         if self.fewest_in_group < 2:
             refuse("fewest_in_group", "at least 2 rows", self.fewest_in_group)
+        if not 0 <= self.attribution_share <= 1:
+            refuse("attribution_share", "from 0 to 1", self.attribution_share)
         if self.parity_rows < 0:
             refuse("parity_rows", "0 or more", self.parity_rows)
+        for key, receivers in (("tickets", self.tickets), ("notify", self.notify)):
+            names = [one.called for one in receivers]
+            if len(set(names)) != len(names):
+                refuse(f"{key}.name", "another for each, so that each is told once", ", ".join(names))
+        if not isinstance(self.playbook, bool) and self.playbook != "dry_run":
+            refuse("playbook", "true, false or dry_run", self.playbook)
 
 
 def refuse(name: str, expected: str, got: object) -> NoReturn:

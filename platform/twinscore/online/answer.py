@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
@@ -27,7 +27,11 @@ from twinscore.errors import (
     TwinscoreError,
 )
 
+if TYPE_CHECKING:
+    from twinscore.online.asked import Outcome
+
 __all__ = [
+    "DEGRADED_HEADER",
     "MAX_FAULTS",
     "PROBLEMS",
     "Answer",
@@ -44,10 +48,13 @@ __all__ = [
     "as_text",
     "contract_refusal",
     "internal_refusal",
+    "marked",
     "refusal_of",
     "sane_request_id",
 ]
 
+DEGRADED_HEADER = b"x-degraded"
+"""`true` when the cheaper way answered every row, `some` when it answered some of them; else absent."""
 MAX_FAULTS = 100
 """Most faults listed in one problem document; `fault_count` tells how many there are."""
 
@@ -156,6 +163,8 @@ class Prediction(msgspec.Struct):
     """How old a cached answer is."""
     features: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     """What became of each feature that was looked up."""
+    degraded: bool | msgspec.UnsetType = msgspec.UNSET
+    """True where the cheaper way answered, and left out everywhere else."""
 
 
 class Predictions(msgspec.Struct, frozen=True):
@@ -166,6 +175,8 @@ class Predictions(msgspec.Struct, frozen=True):
     version: str
     arm: str
     predictions: list[Prediction]
+    degraded: bool | msgspec.UnsetType = msgspec.UNSET
+    """True where the cheaper way answered at least one row."""
 
 
 _SHOWN_CHARS = 200  # of a path: the keys of a row are the caller's text, and a payload is never sent back
@@ -252,6 +263,14 @@ def internal_refusal() -> Refusal:
     """Return the refusal of a failure of ours: not a word about the cause, which is in the log under the request id."""
     detail = "The model could not answer. The log of the endpoint tells why under this request id."
     return Refusal("predict_failed", detail, extra=((b"retry-after", b"1"),))
+
+
+def marked(answer: Answer, outcome: Outcome) -> Answer:
+    """Return an answer with the header that says that the cheaper way answered some of it, or all."""
+    if not outcome.degraded:
+        return answer
+    value = b"some" if outcome.arm == "mixed" else b"true"
+    return answer._replace(headers=(*answer.headers, (DEGRADED_HEADER, value)))
 
 
 def as_row_error(fault: Fault) -> RowError:

@@ -80,6 +80,7 @@ class Outcome:
         no_explanation: why no row of `scored` is explained.
         arm: which arm answered; `mixed` when rows went to different ones.
         shares: who answered which rows, where a challenger should have answered some.
+        degraded: whether the cheaper way answered at least one row.
     """
 
     predictions: list[Prediction] | None
@@ -90,3 +91,4 @@ class Outcome:
     no_explanation: str = NOT_REQUESTED
     arm: str = "live"
     shares: Sequence[Share] = ()
+    degraded: bool = False

@@ -100,10 +100,10 @@ class PredictClient:
         body = msgspec.json.encode(rows if isinstance(rows, Mapping) else {"instances": rows})
         return self.send(body)
 
-    def send(self, body: bytes) -> dict[str, Any]:
+    def send(self, body: bytes, *, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Send a body that is JSON already, and return the endpoint's answer; raises as `predict`."""
-        headers = {"content-type": "application/json", "x-request-id": uuid4().hex}
-        response = self._attempt("POST", "/predict", content=body, headers=headers)
+        sent = {"content-type": "application/json", "x-request-id": uuid4().hex, **(headers or {})}
+        response = self._attempt("POST", "/predict", content=body, headers=sent)
         return self._read(response)
 
     def version(self) -> dict[str, Any]:

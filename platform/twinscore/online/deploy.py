@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import twinscore
 from twinscore.access.local import local_key
 from twinscore.clock import SystemClock
-from twinscore.errors import ModelNotReady
+from twinscore.errors import ModelNotReady, SchemaMismatch
 from twinscore.online.beside import apply_plan, remove_all_beside
 from twinscore.online.replica import GatewayReplica
 from twinscore.online.routes import DEPLOYMENT, make_live
@@ -29,6 +29,7 @@ from twinscore.rollout.routing import Routing, Target
 if TYPE_CHECKING:
     from ray.serve import Application, Deployment
 
+    from twinscore.bundle.files import Bundle
     from twinscore.settings import Settings
 
 __all__ = ["build_application", "endpoint_url", "serve_model", "stop_model"]
@@ -75,12 +76,13 @@ def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeS
             "request_timeout_s": settings.request_timeout_s,
         },
     )
-    shape = _shape(settings, spec)
+    cheap = _cheap(settings, found.model, spec, bundle)
+    shape = _shape(settings, spec, cheap)
     config = read_user_config(found.model, DEPLOYMENT)
     if config is not None and config.get("shape") == shape and _answers(found.model):
         make_live(settings, found.model, live)
     else:
-        application = build_application(spec, settings, _next(found.model, live, config), shape)
+        application = build_application(spec, settings, _next(found.model, live, config), shape, cheap)
         try:
             serve.run(application, name=found.model, route_prefix=f"/{found.model}", blocking=False)
         except RuntimeError as error:
@@ -111,7 +113,9 @@ def endpoint_url(settings: Settings, model: str) -> str:
     return f"{scheme}://{host}:{settings.serve_port}/{model}"
 
 
-def build_application(spec: ServeSpec, settings: Settings, routing: Routing, shape: str = "") -> Application:
+def build_application(
+    spec: ServeSpec, settings: Settings, routing: Routing, shape: str = "", cheap: Target | None = None
+) -> Application:
     """Return the Serve application of one model; nothing is started.
 
     Args:
@@ -119,12 +123,13 @@ def build_application(spec: ServeSpec, settings: Settings, routing: Routing, sha
         settings: of the stack.
         routing: which versions answer.
         shape: digest of what replicas cannot change while they answer; see `serve_model`.
+        cheap: the version that stands in for the live one when full service is too slow.
     """
     from ray import serve
 
     wrap = serve.deployment(
         name=DEPLOYMENT,
-        user_config={"routing": routing.to_json(), "shape": shape},
+        user_config={"routing": routing.to_json(), "shape": shape, "degrades": spec.degrade is not None},
         ray_actor_options={"num_cpus": spec.cpus},
         max_ongoing_requests=spec.max_ongoing_requests,
         max_queued_requests=spec.max_queued_requests,
@@ -141,7 +146,28 @@ def build_application(spec: ServeSpec, settings: Settings, routing: Routing, sha
         **_scale(spec),
     )
     deployment: Deployment = wrap(serve.ingress()(GatewayReplica))
-    return deployment.bind(routing.model, settings=settings, spec=replace(spec, routing=None))
+    return deployment.bind(routing.model, settings=settings, spec=replace(spec, routing=None), cheap=cheap)
+
+
+def _cheap(settings: Settings, model: str, spec: ServeSpec, live: Bundle) -> Target | None:
+    """Return the version that degraded answers come from, whose bundle is in the store from now on.
+
+    Raises:
+        SchemaMismatch: it was trained under another contract than the live version.
+    """
+    from twinscore.wiring import load_version
+
+    ref = None if spec.degrade is None else spec.degrade.reference(model)
+    if ref is None:
+        return None
+    found, bundle = load_version(settings, ref)
+    if bundle.contract_digest != live.contract_digest:
+        message = (
+            f"degrade.version is {ref}, whose contract is another than that of the version to be served, so it may not"
+            " answer for it. Train the cheaper version under the same contract."
+        )
+        raise SchemaMismatch(message, version=found.version)
+    return Target(version=found.version, digest=bundle.digest)
 
 
 def _next(model: str, live: Target, config: dict[str, Any] | None) -> Routing:
@@ -159,10 +185,10 @@ def _answers(model: str) -> bool:
     return found is not None and found.status == "RUNNING"
 
 
-def _shape(settings: Settings, spec: ServeSpec) -> str:
+def _shape(settings: Settings, spec: ServeSpec, cheap: Target | None) -> str:
     """Return a digest of everything that a replica cannot change while it answers: options, settings, our code."""
     digest = hashlib.sha256(settings.model_dump_json().encode())
-    digest.update(repr(replace(spec, model="-", routing=None)).encode())
+    digest.update(repr((replace(spec, model="-", routing=None, degrade=None), spec.degrade, cheap)).encode())
     for path in sorted(Path(twinscore.__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

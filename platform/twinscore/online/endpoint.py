@@ -5,7 +5,7 @@ Every wire format and every listener comes here, so a row gets the same bits how
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -25,10 +25,18 @@ if TYPE_CHECKING:
 
     from twinscore.bundle.files import Bundle
 
-__all__ = ["ROW_WISE_MAX", "Endpoint", "row_of"]
+__all__ = ["ROW_WISE_MAX", "Endpoint", "ScoreRow", "row_of"]
 
 ROW_WISE_MAX = 8
 """Most rows that go through the single-row scorer; above, the table path is cheaper. The bits are the same."""
+
+
+class ScoreRow(Protocol):
+    """Answers one row that the contract accepts."""
+
+    def __call__(self, position: int, row: Mapping[str, Any], *, flagged: bool) -> Prediction:
+        """Return the prediction; `flagged` when the contract warns of the row."""
+        ...
 
 
 class Endpoint:
@@ -121,6 +129,14 @@ class Endpoint:
             return self._row_by_row(asked)
         return self._as_table(rows_to_table(asked.rows, self._contract), asked)
 
+    def score_by(self, asked: Asked, score_row: ScoreRow) -> Outcome:
+        """Check the rows of a request one by one, and let `score_row` answer those that may be; raises as `score`."""
+        return self._row_by_row(asked, score_row)
+
+    def stored(self, position: int, row: Mapping[str, Any], values: Mapping[str, Any]) -> Prediction:
+        """Return a prediction of values that this version gave a row before, by the names of SCORE_SCHEMA."""
+        return self._prediction(position, self._key_of(row), values)
+
     def predictions(self, outcome: Outcome) -> list[Prediction]:
         """Return one prediction per row of an outcome, in the order sent."""
         if outcome.predictions is not None:
@@ -136,8 +152,9 @@ class Endpoint:
                     prediction.explanation_reason = outcome.no_explanation
         return found
 
-    def _row_by_row(self, asked: Asked) -> Outcome:
+    def _row_by_row(self, asked: Asked, score_row: ScoreRow | None = None) -> Outcome:
         """Check and score each row by itself; with faults from decoding, only check the rest to list all faults."""
+        score_row = score_row or self._score_row
         faults = list(asked.faults)
         known: dict[str, list[Fault]] = {}
         for fault in faults:
@@ -156,7 +173,7 @@ class Endpoint:
             if broken:
                 predictions.append(refused(position, self._key_of(row), broken))
             elif asked.partial or not faults:
-                predictions.append(self._score_row(position, row, flagged=bool(found)))
+                predictions.append(score_row(position, row, flagged=bool(found)))
         if faults and not asked.partial:
             raise RowsRefusedError(faults, len(faults), len(asked.rows))
         return Outcome(predictions, faults=faults)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from twinscore.online.client import PredictClient
 
-__all__ = ["Progress", "Request", "ask_all", "group_rows"]
+__all__ = ["Progress", "Request", "as_body", "ask_all", "group_rows"]
 
 Progress = Callable[[int, int], None]
 """Called with rows done and rows to do."""
@@ -49,17 +49,18 @@ def group_rows(table: pa.Table, accepted: set[int], seed: int) -> list[Request]:
     together = [position for position in range(len(rows)) if position in accepted]
     chance.shuffle(together)
     singles += together[:_SINGLE_ROWS]
-    requests = [Request((position,), _json(rows[position])) for position in singles]
+    requests = [Request((position,), as_body(rows[position])) for position in singles]
     rest = together[_SINGLE_ROWS:]
     while rest:
         size = chance.randint(2, _LARGEST_REQUEST)
         positions, rest = tuple(rest[:size]), rest[size:]
-        requests.append(Request(positions, _json({"instances": [rows[position] for position in positions]})))
+        requests.append(Request(positions, as_body({"instances": [rows[position] for position in positions]})))
     chance.shuffle(requests)
     return requests
 
 
-def _json(value: object) -> bytes:
+def as_body(value: object) -> bytes:
+    """Return a body that asks about the very values, those that JSON has no word for included."""
     # Python's writer prints inf as Infinity, which the endpoint refuses as the batch path does;
     # msgspec would print null and ask about another row.
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
@@ -95,7 +96,7 @@ def _ask(client: PredictClient, request: Request, version: str) -> Iterator[tupl
         if len(request.positions) > 1:
             # Rows that the batch path accepted were refused together: ask for each, to name the one.
             for position, row in zip(request.positions, json.loads(request.body)["instances"], strict=True):
-                yield from _ask(client, Request((position,), _json(row)), version)
+                yield from _ask(client, Request((position,), as_body(row)), version)
         return
     if str(answer["version"]) != version:
         message = f"{client.url} changed from version {version} to {answer['version']} meanwhile; compare again."

@@ -19,6 +19,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -33,6 +34,7 @@ from twinscore.online.answer import (
     as_text,
     contract_refusal,
     internal_refusal,
+    marked,
     refusal_of,
 )
 from twinscore.online.asked import RowsRefusedError
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from twinscore.online.arms import Arms, Part
     from twinscore.online.asked import Asked, Outcome
     from twinscore.online.call import Call
+    from twinscore.online.degrading import Degrading, Served
     from twinscore.online.endpoint import Endpoint
     from twinscore.online.wire.format import WireFormat
 
@@ -104,6 +107,8 @@ class Gateway:
         """What was counted; each listener adds its own tally."""
         self.book = EvidenceBook()
         """What was counted of each version."""
+        self.degrading: Degrading | None = None
+        """For whom the cheaper way answers; None while full service is fast enough."""
         self._salt: bytes | None = None
         self._why_not: Callable[[], str] = str
         self._trails: dict[str, Trail] = {}
@@ -174,9 +179,13 @@ class Gateway:
                 parts = arms.split(asked, call)
                 if parts is not None:
                     return self._by_arms(wire, call, caller, asked, arms, parts)
-            outcome = self.book.score(endpoint, asked)
-            if self._explain.when != "asked" or EXPLAIN_HEADER in call.headers:
-                self._explainer(endpoint).explain(call, asked, outcome)
+            degrading = self.degrading
+            if degrading is not None:
+                full = partial(self._full, call, endpoint)
+                served = degrading.serve(endpoint, asked, full, explaining=self._explains(call))
+                if served is not None:
+                    return self._degraded(wire, call, caller, asked, served)
+            outcome = self._full(call, endpoint, asked)
             answer = wire.write(call, endpoint, asked, outcome, "live")
             records: tuple[bytes, ...] = ()
             if self._salt is not None:
@@ -187,34 +196,43 @@ class Gateway:
         except Exception as error:  # noqa: BLE001 - the promise is an answer to every request
             return self._failed(wire, call, caller, asked, error)
 
+    def _full(self, call: Call, endpoint: Endpoint, asked: Asked) -> Outcome:
+        """Return what the live version makes of rows, counted and explained as the deployment says."""
+        outcome = self.book.score(endpoint, asked)
+        if self._explains(call):
+            self._explainer(endpoint).explain(call, asked, outcome)
+        return outcome
+
+    def _explains(self, call: Call) -> bool:
+        return self._explain.when != "asked" or EXPLAIN_HEADER in call.headers
+
+    def _degraded(self, wire: WireFormat, call: Call, caller: str, asked: Asked, served: Served) -> Reply:
+        """Answer a request of which the cheaper way has a part: no evidence of the live version, and not mirrored."""
+        outcome = served.outcome
+        answer = marked(wire.write(call, served.endpoint, asked, outcome, outcome.arm), outcome)
+        records: list[bytes] = []
+        if self._salt is not None:
+            args = (call, wire.name, caller, answer.status, len(served.parts) == 1)
+            records = [self._trail(part.endpoint).part(part, *args) for part in served.parts]
+        return Reply(answer, records, Noted(wire.name, "", outcome.arm, asked.n_rows))
+
     async def _by_arms(
         self, wire: WireFormat, call: Call, caller: str, asked: Asked, arms: Arms, parts: Sequence[Part]
     ) -> Reply:
         """Answer a request of which a challenger has a part; its rows are not explained, that being another version."""
         try:
             outcome: Outcome = await arms.score(asked, parts)
-            if self._explain.when != "asked" or EXPLAIN_HEADER in call.headers:
+            if self._explains(call):
                 arms.explain_nothing(outcome)
             answer = wire.write(call, arms.view(outcome), asked, outcome, outcome.arm)
             arms.mirror(asked, outcome, call)
-            records = self._by_share(wire, call, caller, asked, arms, outcome, answer.status)
+            records: Sequence[bytes] = ()
+            if self._salt is not None:
+                trail = self._trail(arms.endpoint)
+                records = trail.by_share(call, wire.name, caller, asked, outcome, answer.status, arms.facts)
             return Reply(answer, records, Noted(wire.name, "", outcome.arm, asked.n_rows))
         except Exception as error:  # noqa: BLE001 - the promise is an answer to every request
             return self._failed(wire, call, caller, asked, error)
-
-    def _by_share(
-        self, wire: WireFormat, call: Call, caller: str, asked: Asked, arms: Arms, outcome: Outcome, status: int
-    ) -> Sequence[bytes]:
-        """Return a record for each arm that answered rows, so that each can be replayed with its own version."""
-        if self._salt is None:
-            return ()
-        trail = self._trail(arms.endpoint)
-        if not outcome.shares:  # the live version answered, or refused, all of it after all
-            return (trail.answered(call, wire.name, caller, asked, outcome, status),)
-        return [
-            trail.shared(call, wire.name, caller, asked, outcome, share, status, **arms.facts(share))
-            for share in outcome.shares
-        ]
 
     async def _in_thread(self, wire: WireFormat, call: Call) -> Reply:
         reply = await asyncio.to_thread(self._predict, wire, call)

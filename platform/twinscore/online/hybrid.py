@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from twinscore.online.asked import Outcome
     from twinscore.online.request import Limits
 
-__all__ = ["HybridEndpoint", "endpoint_kind"]
+__all__ = ["HybridEndpoint", "endpoint_kind", "follow", "from_batch", "note_features"]
 
 _LOOK_S = 2.0
 """Between two looks for newer files."""
@@ -112,7 +112,7 @@ class HybridEndpoint(Endpoint):
         self.refresh()
         stop = threading.Event()
         weakref.finalize(self, stop.set)
-        threading.Thread(target=_follow, args=(sources, model, stop), name="cache", daemon=True).start()
+        threading.Thread(target=follow, args=(sources, model, stop), name="cache", daemon=True).start()
 
     def refresh(self) -> None:
         """Take the newest files now."""
@@ -197,12 +197,22 @@ class HybridEndpoint(Endpoint):
         else:
             prediction = self._prediction(position, self._key_of(row), cached.values)
             prediction.source, prediction.run_id, prediction.age_s = "cache", cached.run_id, round(cached.age_s, 3)
-        if isinstance(row, _Row) and row.statuses is not None:
-            prediction.features = {name: status.value for name, status in row.statuses.items()}
+        note_features(prediction, row)
         return prediction
 
 
-def _follow(sources: Sequence[LiveScores | LiveFeatures], model: str, stop: threading.Event) -> None:
+def from_batch(row: Mapping[str, Any]) -> bool:
+    """Tell whether the cache has a score for a decoded row, so that no model is asked."""
+    return isinstance(row, _Row) and row.cached is not None
+
+
+def note_features(prediction: Prediction, row: Mapping[str, Any]) -> None:
+    """Say in a prediction what became of the features that were looked up for its row."""
+    if isinstance(row, _Row) and row.statuses is not None:
+        prediction.features = {name: status.value for name, status in row.statuses.items()}
+
+
+def follow(sources: Sequence[LiveScores | LiveFeatures], model: str, stop: threading.Event) -> None:
     """Take newer files until the endpoint is gone; says once why one is not used."""
     said: dict[int, str | None] = {}
     while not stop.wait(_LOOK_S):

@@ -113,9 +113,10 @@ class Load:
         answered = sum(sum(second.took) for second in seconds)
         return room_for(answered, sum(second.busy_ns for second in seconds), min(commits, default=0), now)
 
-    def state(self) -> LoadState:
-        """Return the last seconds; may be called from any thread."""
+    def state(self, last: int | None = None) -> LoadState:
+        """Return the last seconds, all of the window or fewer; may be called from any thread."""
         seconds = list(self._seconds)
+        seconds = seconds if last is None else seconds[-last:]
         if not seconds:
             return LoadState(0.0, 0.0, 0.0, 0.0, 0.0)
         took = [sum(counts) for counts in zip(*(second.took for second in seconds), strict=True)]

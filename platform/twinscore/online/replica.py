@@ -8,24 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import structlog
 
 from twinscore.errors import TwinscoreError
 from twinscore.online.app import GatewayApp
+from twinscore.online.cheaper import CheapEndpoint, load_cheap
+from twinscore.online.degrade_spec import DegradeSpec
 from twinscore.online.front import Front
 from twinscore.online.gateway import Gateway
 from twinscore.online.hybrid import endpoint_kind
+from twinscore.online.ladder_watch import LadderWatch, ready_listeners
 from twinscore.online.listener import ListenerLimits
 from twinscore.online.request import Limits
 from twinscore.online.scaling import STATS
 from twinscore.online.shadow_log import ShadowLog
 from twinscore.online.spec import ServeSpec
 from twinscore.online.switch import Switch
-from twinscore.rollout.routing import Routing
+from twinscore.rollout.routing import Routing, Target
 from twinscore.settings import Settings
 
 __all__ = ["GatewayReplica"]
+
+_log = structlog.get_logger("twinscore.online")
 
 
 class GatewayReplica:
@@ -38,9 +45,10 @@ class GatewayReplica:
         model: what is served.
         settings: of the stack.
         spec: the deployment file.
+        cheap: the version that `degrade.version` names.
     """
 
-    def __init__(self, model: str, *, settings: Settings, spec: ServeSpec) -> None:
+    def __init__(self, model: str, *, settings: Settings, spec: ServeSpec, cheap: Target | None = None) -> None:
         from twinscore.wiring import listener_roster
 
         limits = Limits.of(settings)
@@ -56,6 +64,10 @@ class GatewayReplica:
             on_compared=None if self._shadow_log is None else self._shadow_log.keep,
         )  # fmt: skip
         self._shutdown_s = spec.shutdown_s
+        self._climb: Callable[[Front], LadderWatch] | None = None
+        if spec.degrade is not None:
+            self._climb = _ladder(self._gateway, settings, spec, spec.degrade, cheap)
+        self._ladder: LadderWatch | None = None
         self._open = lambda: Front(
             self._gateway,
             settings,
@@ -86,11 +98,18 @@ class GatewayReplica:
                 raise
         if self._front is None:  # nobody is sent here before there is a version that answers
             self._front = await asyncio.to_thread(self._open)
+            if self._climb is not None:
+                self._ladder = await asyncio.to_thread(self._climb, self._front)
+        if self._ladder is not None:
+            ordered = user_config.get("degrade") or {}
+            self._ladder.order(ordered.get("until_s"), ordered.get("reason", ""))
 
     def routing_state(self) -> dict[str, Any]:
         """Return the routing in force here, what was refused, and what became of challengers' and shadows' rows."""
         recorded = None if self._shadow_log is None else self._shadow_log.counts()
-        return {"replica": _replica_name(), "pid": os.getpid(), **self._switch.state(), "shadow_log": recorded}
+        ladder = None if self._ladder is None else self._ladder.facts()
+        own = {"replica": _replica_name(), "pid": os.getpid(), "ladder": ladder}
+        return {**own, **self._switch.state(), "shadow_log": recorded}
 
     def __serve_build_asgi_app__(self) -> GatewayApp:
         """Return the application for Serve's own ingress; Serve calls this once after the constructor."""
@@ -115,6 +134,9 @@ class GatewayReplica:
 
     def __del__(self) -> None:
         """Leave in order: Serve calls this once nothing comes through its own ingress any more."""
+        ladder = getattr(self, "_ladder", None)
+        if ladder is not None:
+            ladder.close()
         front = getattr(self, "_front", None)
         if front is not None:
             front.close(self._shutdown_s)
@@ -124,6 +146,36 @@ class GatewayReplica:
         shadow_log = getattr(self, "_shadow_log", None)
         if shadow_log is not None:
             shadow_log.close()
+
+
+def _ladder(
+    gateway: Gateway, settings: Settings, spec: ServeSpec, degrade: DegradeSpec, cheap: Target | None
+) -> Callable[[Front], LadderWatch]:
+    """Load the cheaper version, and return what puts a replica with a front on the ladder.
+
+    A version that cannot be loaded is said and shown: the live one answers all the same.
+    """
+    from twinscore.wiring import listener_roster
+
+    lake = settings.lake.resolve()
+    roster = listener_roster(settings)
+    most = max(spec.replicas, spec.max_replicas or 0)
+    found: CheapEndpoint | None = None
+    problem = ""
+    if cheap is not None:
+        try:
+            found = load_cheap(lake, gateway, cheap)
+        except TwinscoreError as error:
+            problem = error.message
+            _log.error("cannot_degrade", model=gateway.model, version=cheap.version, why=problem)
+
+    def climb(front: Front) -> LadderWatch:
+        return LadderWatch(
+            gateway, degrade, degrade.rules(spec.scaling.p99_ms), front.listener, lake=lake, cheap=found,
+            problem=problem, at_most=lambda: most == spec.replicas or ready_listeners(roster, gateway.model) >= most,
+        )  # fmt: skip
+
+    return climb
 
 
 def _replica_name() -> str:

@@ -7,6 +7,7 @@ controller gets this module by value: it imports the standard library only. Serv
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -89,15 +90,26 @@ class ListenerPolicy:
 
     Args:
         ongoing, busy, p99_ms: see `Targets`.
+        floor: fewest replicas until `floor_until_s`, in seconds since 1970; it ends by itself, whoever asked for it.
     """
 
-    def __init__(self, ongoing: float, busy: float, p99_ms: float | None = None) -> None:
+    def __init__(
+        self,
+        ongoing: float,
+        busy: float,
+        p99_ms: float | None = None,
+        floor: int = 0,
+        floor_until_s: float = 0.0,
+    ) -> None:
         self._targets = Targets(ongoing, busy, p99_ms)
+        self._floor = floor
+        self._floor_until_s = floor_until_s
 
     def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:
         """Return the number of replicas before bounds and delays, and no state."""
         loads = loads_of(context.aggregated_metrics or {})
-        return replicas_wanted(loads, context.target_num_replicas, self._targets), {}
+        wanted = replicas_wanted(loads, context.target_num_replicas, self._targets)
+        return max(wanted, self._floor if time.time() < self._floor_until_s else 0), {}
 
 
 def loads_of(metrics: Mapping[str, Mapping[Any, float]]) -> list[ReplicaLoad]:

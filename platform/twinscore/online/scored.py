@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from twinscore.contract.verdict import Fault
     from twinscore.online.asked import Outcome
 
-__all__ = ["cells_of", "columns_of", "errors_of", "predictions_of", "refused"]
+__all__ = ["DEGRADED", "cells_of", "columns_of", "degraded_rows", "errors_of", "predictions_of", "refused"]
+
+DEGRADED = "degraded"
+"""The column of an answer that tells which rows the cheaper way answered; only there when it answered some."""
 
 _FAULTS_OF_A_ROW = 100
 _MANY_WORDS = 100
@@ -90,6 +93,14 @@ def columns_of(outcome: Outcome) -> dict[str, list[Any]]:
     accepted = outcome.accepted.tolist()
     return {name: [next(left) if taken else None for taken in accepted]
             for name, left in ((name, iter(values)) for name, values in cells.items())}  # fmt: skip
+
+
+def degraded_rows(outcome: Outcome) -> list[bool]:
+    """Return of every row that was asked for whether the cheaper way answered it."""
+    if outcome.predictions is not None:
+        return [prediction.degraded is True for prediction in outcome.predictions]
+    assert outcome.accepted is not None
+    return [outcome.degraded and taken for taken in outcome.accepted.tolist()]
 
 
 def errors_of(outcome: Outcome) -> list[list[RowError]]:

@@ -7,21 +7,32 @@ is taken from the controller as it is, and sent back with another user configura
 
 from __future__ import annotations
 
+import threading
 import time
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twinscore.errors import ModelNotReady
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["Processes", "processes_of", "read_user_config", "running_replicas", "write_user_config"]
+__all__ = [
+    "Processes",
+    "changing",
+    "processes_of",
+    "read_user_config",
+    "running_replicas",
+    "scaling_of",
+    "write_user_config",
+]
 
 _TAKEN_OVER_S = 15.0
 _POLL_S = 0.05
 _ENDING = {"STOPPING", "STOPPED"}
+_LOCKS: dict[str, threading.Lock] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,13 @@ class Processes:
     """That run, or are on their way up."""
     ended: frozenset[str]
     """That are on their way down, or ended lately."""
+
+
+@contextmanager
+def changing(app: str) -> Iterator[None]:
+    """Let one thread of this process at a time read a configuration and write it changed, so that no change is lost."""
+    with _LOCKS.setdefault(app, threading.Lock()):
+        yield
 
 
 def read_user_config(app: str, deployment: str) -> dict[str, Any] | None:
@@ -52,8 +70,13 @@ def read_user_config(app: str, deployment: str) -> dict[str, Any] | None:
     return config or None
 
 
-def write_user_config(app: str, deployment: str, config: dict[str, Any]) -> None:
+def write_user_config(
+    app: str, deployment: str, config: dict[str, Any], *, scaling: Mapping[str, Any] | None = None
+) -> None:
     """Give a running deployment another user configuration, and return once Serve has it; its replicas go on.
+
+    Args:
+        scaling: arguments of its autoscaling policy to change with it; without such a policy they are left out.
 
     Raises:
         KeyError: there is no such application.
@@ -72,6 +95,8 @@ def write_user_config(app: str, deployment: str, config: dict[str, Any]) -> None
     info = found.deployment_info
     info.deployment_config.user_config = serve_config(user_config=config).to_proto().user_config
     info.deployment_config.version = info.version
+    if scaling:
+        _change_policy(info.deployment_config, scaling)
     arguments = messages.DeploymentArgs(
         deployment_name=deployment,
         deployment_config=info.deployment_config.SerializeToString(),
@@ -89,11 +114,39 @@ def write_user_config(app: str, deployment: str, config: dict[str, Any]) -> None
 
     # The controller answers before its next turn, in which the new configuration becomes the one that it tells.
     deadline = time.monotonic() + _TAKEN_OVER_S
-    while read_user_config(app, deployment) != config:
+    while read_user_config(app, deployment) != config or not _scales_by(app, deployment, scaling):
         if time.monotonic() > deadline:
             message = f"Serve did not take the configuration of {app} over within {_TAKEN_OVER_S:.0f} s."
             raise ModelNotReady(message, model=app)
         time.sleep(_POLL_S)
+
+
+def scaling_of(app: str, deployment: str) -> tuple[int, dict[str, Any]] | None:
+    """Return the most replicas of a deployment and its policy's arguments; None where the number is fixed."""
+    from ray import cloudpickle
+
+    found = _deployed(app, deployment)
+    if found is None or not found.deployment_info.deployment_config.HasField("autoscaling_config"):
+        return None
+    config = found.deployment_info.deployment_config.autoscaling_config
+    known: dict[str, Any] = cloudpickle.loads(config.policy.policy_kwargs) if config.policy.policy_kwargs else {}
+    return int(config.max_replicas), known
+
+
+def _scales_by(app: str, deployment: str, scaling: Mapping[str, Any] | None) -> bool:
+    found = scaling_of(app, deployment) if scaling else None
+    return not scaling or found is None or {**found[1], **scaling} == found[1]
+
+
+def _change_policy(deployment_config: Any, scaling: Mapping[str, Any]) -> None:
+    """Change arguments of the autoscaling policy in Serve's own message; Serve makes the policy anew with them."""
+    from ray import cloudpickle
+
+    if not deployment_config.HasField("autoscaling_config"):
+        return
+    policy = deployment_config.autoscaling_config.policy
+    known = cloudpickle.loads(policy.policy_kwargs) if policy.policy_kwargs else {}
+    policy.policy_kwargs = cloudpickle.dumps({**known, **scaling})  # type: ignore[no-untyped-call]
 
 
 def running_replicas(app: str, deployment: str) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from twinscore.cache.spec import CacheSpec, read_cache_spec
-from twinscore.document import load_document, read_value
+from twinscore.document import load_document, located, read_value
 from twinscore.errors import SettingsInvalid
+from twinscore.monitoring.rule_file import read_monitor
 from twinscore.monitoring.spec import MonitorSpec
+from twinscore.online.degrade_spec import DegradeSpec
 from twinscore.rollout.plan import RoutingPlan
 
 if TYPE_CHECKING:
@@ -120,6 +122,8 @@ class ServeSpec:
     """What is answered from batch, or filled in from it."""
     partial: bool = False
     """Whether good rows are scored beside refused ones when the request does not say."""
+    degrade: DegradeSpec | None = None
+    """What answers instead when full service is too slow; None never does anything else."""
     monitor: MonitorSpec = field(default_factory=MonitorSpec)
     """What is watched, and what alerts do."""
     routing: RoutingPlan | None = None
@@ -142,18 +146,29 @@ class ServeSpec:
             _refuse("max_wait_ms", "more than 0 milliseconds", self.max_wait_ms)
         if self.shutdown_s <= 0:
             _refuse("shutdown_s", "more than 0 seconds", self.shutdown_s)
+        if self.degrade is not None:
+            self.degrade.rules(self.scaling.p99_ms)  # complete, or refused
+            self.degrade.reference(self.model.partition("@")[0].partition("/")[0])  # of this model, or refused
 
 
 def load_serve_spec(path: Path) -> ServeSpec:
-    """Read a serve spec from YAML; unknown keys and wrong types are refused by name.
+    """Read a serve spec from YAML; unknown keys and wrong types are refused by name, with line and column.
 
     Raises:
         SettingsInvalid: the file cannot be read, or a key or value in it is wrong.
     """
-    source = f"The serve spec {path}"
     document = load_document(path)
+    try:
+        return _read(document, source=f"The serve spec {path}")
+    except SettingsInvalid as error:
+        raise located(path, error) from None
+
+
+def _read(document: dict[str, Any], *, source: str) -> ServeSpec:
     if "cache" in document:
         document["cache"] = read_cache_spec(document["cache"], source=source)
+    if "monitor" in document:
+        document["monitor"] = read_monitor(document["monitor"], source=source)
     plan = document.pop("routing", None)
     spec = read_value(ServeSpec, document, source=source)
     return spec if plan is None else replace(spec, routing=RoutingPlan.from_document(plan))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from twinscore.online.answer import Prediction, Refusal
     from twinscore.online.asked import Share
     from twinscore.online.call import Call
+    from twinscore.online.degrading import Part
     from twinscore.online.endpoint import Endpoint
 
 __all__ = ["Trail", "entity_text", "output_cells"]
@@ -87,6 +88,29 @@ class Trail:
         answers = Outcome([outcome.predictions[place] for place in places])
         more["places"] = places if len(places) < len(asked.rows) else []
         return self.answered(call, operation, caller, mine, answers, status, **more)
+
+    def by_share(
+        self, call: Call, operation: str, caller: str, asked: Asked, outcome: Outcome, status: int,
+        facts: Callable[[Share], dict[str, Any]],
+    ) -> list[bytes]:  # fmt: skip
+        """Return a record for each arm that answered rows, so that each can be replayed with its own version.
+
+        Args:
+            facts: what a record says of who answered the rows of a share.
+        """
+        if not outcome.shares:  # the live version answered, or refused, all of it after all
+            return [self.answered(call, operation, caller, asked, outcome, status)]
+        return [
+            self.shared(call, operation, caller, asked, outcome, share, status, **facts(share))
+            for share in outcome.shares
+        ]
+
+    def part(self, part: Part, call: Call, operation: str, caller: str, status: int, whole: bool) -> bytes:
+        """Return the record of rows of a request of which the cheaper way had a part; `whole` when they are all."""
+        more: dict[str, Any] = {"places": [] if whole else list(part.positions)}
+        if part.degraded:
+            more |= {"arm": part.outcome.arm, "reason": "load", "degraded": True}
+        return self.answered(call, operation, caller, part.asked, part.outcome, status, **more)
 
     def refused(self, call: Call, operation: str, caller: str, asked: Asked | None, refusal: Refusal) -> bytes:
         """Return the record of a request that got no scores; `asked` is None when its body could not be read."""

@@ -62,5 +62,10 @@ def bin_name(one: Mapping[str, Any]) -> str:
     """Write the bounds of a bin: up to 0.1, 0.1 to 0.2, above 0.9."""
     low, high = one["low"], one["high"]
     if low is None:
-        return "all" if high is None else f"up to {high:.4g}"
-    return f"above {low:.4g}" if high is None else f"{low:.4g} to {high:.4g}"
+        return "all" if high is None else f"up to {_edge(high)}"
+    return f"above {_edge(low)}" if high is None else f"{_edge(low)} to {_edge(high)}"
+
+
+def _edge(bound: float) -> str:
+    """Write a bound with four digits, and thousands as thousands."""
+    return f"{bound:,.0f}" if 10_000 <= abs(bound) < 1e9 else f"{bound:.4g}"

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from twinscore.ports.alert_store import AlertStates, OrderBook
+    from twinscore.ports.case_store import CaseStore
+    from twinscore.ports.ticket_store import TicketDesk
     from twinscore.rollout.hold import Hold
     from twinscore.rollout.ledger import Draft, Entry, Head
 
@@ -138,8 +141,15 @@ class Leases(Protocol):
 class Holds(Protocol):
     """Why automated steps wait; each change is entered into the ledger in the same transaction."""
 
-    def place(self, scope: str, *, reason: str, owner: str, source: str, expires: datetime | None = None) -> Hold:
+    def place(
+        self, scope: str, *, reason: str, owner: str, source: str, expires: datetime | None = None,
+        hold_id: str | None = None,
+    ) -> Hold:  # fmt: skip
         """Hold one model, or with `*` every one.
+
+        Args:
+            hold_id: a hold that was placed with this id before is returned as it is, so a caller may try again; None
+                makes one up.
 
         Raises:
             SettingsInvalid: something is empty, or the hold would be over at once.
@@ -198,6 +208,10 @@ class ControlStore:
     leases: Leases
     holds: Holds
     commands: Commands
+    alerts: AlertStates
+    orders: OrderBook
+    tickets: TicketDesk
+    cases: CaseStore
     closing: Closing = field(repr=False)
 
     def __enter__(self) -> ControlStore:

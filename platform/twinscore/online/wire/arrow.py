@@ -21,7 +21,7 @@ from twinscore.errors import RequestMalformed, RequestTooLarge, SchemaMismatch, 
 from twinscore.online.answer import Answer, as_bytes
 from twinscore.online.asked import Asked, Outcome, RowsRefusedError
 from twinscore.online.request import body_too_large
-from twinscore.online.scored import columns_of, errors_of
+from twinscore.online.scored import DEGRADED, columns_of, degraded_rows, errors_of
 from twinscore.online.strict_json import MAX_TEXT_CHARS
 from twinscore.scoring.table import SCORE_SCHEMA
 
@@ -91,6 +91,9 @@ def write_stream(endpoint: Endpoint, outcome: Outcome, request_id: str, arm: str
         rows = [[{name: getattr(error, name) for name in ("path", "rule", "expected", "value")} for error in errors]
                 for errors in errors_of(outcome)]  # fmt: skip
         columns.append(pa.array(rows, ERRORS_FIELD.type))
+    if outcome.degraded:
+        fields.append(pa.field(DEGRADED, pa.bool_(), nullable=False))
+        columns.append(pa.array(degraded_rows(outcome), pa.bool_()))
     facts = {"request_id": request_id, "model": endpoint.model, "version": endpoint.version, "arm": arm}
     schema = pa.schema(fields, metadata={f"twinscore.{name}": value for name, value in facts.items()})
     sink = pa.BufferOutputStream()

@@ -18,7 +18,7 @@ from twinscore.online.answer import Answer, Refusal, as_bytes, as_json
 from twinscore.online.asked import Asked, Outcome, RowsRefusedError
 from twinscore.online.endpoint import ROW_WISE_MAX
 from twinscore.online.request import body_too_large
-from twinscore.online.scored import columns_of, errors_of
+from twinscore.online.scored import DEGRADED, columns_of, degraded_rows, errors_of
 from twinscore.online.wire.format import wants_partial
 from twinscore.online.wire.tensors import DATATYPES, binary_of, cells_in, json_of
 
@@ -76,8 +76,10 @@ class InferenceV2:
         parameters = request.get("parameters")
         asks = isinstance(parameters, dict) and parameters.get("partial") is True
         partial = asks or wants_partial(call, default=self._partial)
-        wanted = _wanted(request, outputs_of(endpoint, partial=partial))
-        extra = (request.get("id"), wanted)
+        names_none = not request.get("outputs")
+        known = outputs_of(endpoint, partial=partial)
+        wanted = _wanted(request, known if names_none else {**known, DEGRADED: "BOOL"})
+        extra = (request.get("id"), wanted, names_none)
         if n_rows > ROW_WISE_MAX:
             table = endpoint.columns.table_of_columns(columns)
             if table is not None:
@@ -88,11 +90,15 @@ class InferenceV2:
 
     def write(self, call: Call, endpoint: Endpoint, asked: Asked, outcome: Outcome, arm: str) -> Answer:
         """Return the outputs that were asked for, as JSON or as bytes behind it."""
-        sent_id, wanted = asked.extra
+        sent_id, wanted, names_none = asked.extra
         cells: dict[str, list[Any]] = columns_of(outcome)
         if _ERRORS in wanted:
             cells[_ERRORS] = list(errors_of(outcome))
-        datatypes = outputs_of(endpoint, partial=asked.partial)
+        if outcome.degraded and names_none:
+            wanted = {**wanted, DEGRADED: False}
+        if DEGRADED in wanted:
+            cells[DEGRADED] = degraded_rows(outcome)
+        datatypes = {**outputs_of(endpoint, partial=asked.partial), DEGRADED: "BOOL"}
         outputs, blobs = [], []
         for name, binary in wanted.items():
             datatype, values = datatypes[name], cells[name]
@@ -106,7 +112,10 @@ class InferenceV2:
         body: dict[str, Any] = {"model_name": endpoint.model, "model_version": str(endpoint.version)}
         if sent_id is not None:
             body["id"] = sent_id
-        body |= {"parameters": {"arm": arm, "request_id": call.request_id}, "outputs": outputs}
+        parameters: dict[str, Any] = {"arm": arm, "request_id": call.request_id}
+        if outcome.degraded:
+            parameters[DEGRADED] = True
+        body |= {"parameters": parameters, "outputs": outputs}
         answer = as_json(body, call.request_id)
         if not blobs:
             return answer

@@ -21,7 +21,7 @@ from twinscore.online import strict_json
 from twinscore.online.answer import Answer, Refusal, as_json, as_text
 from twinscore.online.asked import Asked, Outcome, RowsRefusedError
 from twinscore.online.request import body_too_large
-from twinscore.online.scored import columns_of, errors_of
+from twinscore.online.scored import DEGRADED, columns_of, degraded_rows, errors_of
 from twinscore.online.wire.format import wants_partial
 from twinscore.scoring.pyfunc import REFUSED
 from twinscore.scoring.table import SCORE_SCHEMA
@@ -77,6 +77,9 @@ class Invocations:
         refused = ["; ".join([error.rule for error in errors]) or None for errors in errors_of(outcome)]
         names = [*SCORE_SCHEMA.names, REFUSED]
         columns = [*(cells[name] for name in SCORE_SCHEMA.names), refused]
+        if outcome.degraded:
+            names.append(DEGRADED)
+            columns.append(degraded_rows(outcome))
         predictions = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
         return as_json({"predictions": predictions}, call.request_id)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import structs
 
 from twinscore.online.answer import Answer, Predictions, Refusal, as_json, as_problem
 from twinscore.online.asked import Asked, Outcome
@@ -53,6 +54,8 @@ class Native:
             return write_stream(endpoint, outcome, call.request_id, arm, partial=asked.partial)
         predictions = endpoint.predictions(outcome)
         body = Predictions(call.request_id, endpoint.model, endpoint.version, arm, predictions)
+        if outcome.degraded:
+            body = structs.replace(body, degraded=True)
         return as_json(body, call.request_id)
 
     def refuse(self, refusal: Refusal, call: Call) -> Answer:
