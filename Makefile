@@ -63,7 +63,7 @@ test: $(STAMP) ## Run the standard suite, in two processes side by side.
 test-slow: $(STAMP) ## Run only the tests that take more than a minute each.
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-.PHONY: chaos bench bench-batch bench-online bench-rollouts bench-drift bench-fairness bench-watch bench-ladder bench-fairness
+.PHONY: chaos bench bench-batch bench-online bench-rollouts bench-drift bench-fairness bench-watch bench-ladder
 chaos: $(STAMP) ## Kill processes, a hundred times: driver, workers and raylet of batch runs (half an hour).
 	@$(BIN)/python -m pytest -m chaos -s $(ARGS)
 
@@ -84,6 +84,9 @@ bench-drift: $(STAMP) ## Simulate windows with and without drift into benchmarks
 
 bench-fairness: $(STAMP) ## Simulate equal and unequal groups into benchmarks/results/fairness.json (some minutes).
 	@$(BIN)/python benchmarks/fairness.py $(ARGS)
+
+bench-ladder: $(STAMP) ## Measure degraded service around the capacity of a replica into benchmarks/results/ladder.json (a quarter of an hour).
+	@$(BIN)/python benchmarks/ladder.py $(ARGS)
 
 ##@ Look after it
 

@@ -17,7 +17,7 @@ from twinscore.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     import pyarrow as pa
 
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from twinscore.batch.progress import ProgressCallback
     from twinscore.batch.report import RunReport
     from twinscore.batch.shadow_report import ShadowReport
+    from twinscore.batch.watch import Look
     from twinscore.batch.watch_report import MonitorReport
     from twinscore.monitoring.parity_report import ParityFindings
+    from twinscore.monitoring.spec import MonitorSpec
     from twinscore.online.check import ParityCheck
     from twinscore.ports.model_store import ModelVersion
     from twinscore.settings import Settings
@@ -36,8 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "adopt", "check_parity", "down", "freshness", "labels", "monitor_report", "parity", "retry", "score", "serve",
-    "shadow_report",
-    "status", "train", "up",
+    "shadow_report", "status", "train", "up", "watch",
 ]  # fmt: skip
 
 
@@ -343,6 +344,41 @@ def monitor_report(
     folder = settings.lake / "monitoring" / model if output is None else Path(output).expanduser().absolute()
     now = SystemClock().now()
     return of_figures(settings, model, folder, now=now, since=span[0], until=span[1], **known)
+
+
+def watch(
+    model: str,
+    spec: MonitorSpec | Path | str | None = None,
+    *,
+    every: timedelta | None = None,
+    on_look: Callable[[Look], object] = lambda look: None,
+    looks: int | None = None,
+    settings: Settings | None = None,
+) -> Look | None:
+    """Count what is new of a model's audit log and runs, and make figures; see `twinscore.batch.watch`.
+
+    Args:
+        spec: what is watched, or the deployment file that says so under `monitor`; None takes the defaults.
+        every: looks again after so long, until this process ends; then nothing is returned.
+        on_look: is told what each look did.
+        looks: how many with `every`; None goes on for ever.
+    """
+    from twinscore.batch.watch import watch_again, watch_once
+    from twinscore.monitoring.spec import MonitorSpec
+    from twinscore.stack import connect
+
+    settings = settings or load_settings()
+    if not isinstance(spec, MonitorSpec):
+        from twinscore.online.spec import load_serve_spec
+
+        spec = MonitorSpec() if spec is None else load_serve_spec(Path(spec)).monitor
+    with connect(settings):
+        if every is not None:
+            watch_again(settings, model, spec, every=every, on_look=on_look, looks=looks)
+            return None
+        look = watch_once(settings, model, spec)
+    on_look(look)
+    return look
 
 
 def _located(path: Path | str) -> str:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 import twinscore
-from twinscore.batch.watch_report import read_figures, watched_models
+from twinscore.bundle.files import Bundle
 from twinscore.cli.main import app
-from twinscore.errors import FileUnreadable, InputEmpty
-from twinscore.monitoring.figure import table_of
+from twinscore.errors import InputEmpty
+from twinscore.monitoring.figure import Figure
 from twinscore.settings import Settings
-from twinscore.testing.figures import LIMITS, START, Watched, watched_story
+from twinscore.testing.figures import LIMITS, Watched, watched_story
+from twinscore.testing.models import make_rows
+from twinscore.wiring import bundle_store, window_store
+
+from .watched import Watched as Counting
 
 
 @pytest.fixture
@@ -29,23 +33,11 @@ def story() -> Watched:
 def settings(tmp_path: Path, story: Watched) -> Settings:
     """A home with the figures of one model, a file per day."""
     made = Settings(home=tmp_path)
-    folder = made.lake / "windows" / "loans" / "figures"
-    folder.mkdir(parents=True)
-    for day in sorted({one.start.date() for one in story.figures}):
-        found = table_of([one for one in story.figures if one.start.date() == day])
-        pq.write_table(found, folder / f"{day}.parquet")
+    windows: dict[datetime, list[Figure]] = {}
+    for one in story.figures:
+        windows.setdefault(one.start, []).append(one)
+    window_store(made.lake, "loans").write({start: ("made up", found) for start, found in windows.items()})
     return made
-
-
-def test_figures_come_back_in_order_of_time(settings: Settings, story: Watched) -> None:
-    """All of them, or those of the windows that begin in a span."""
-    found = read_figures(settings, "loans")
-    day = START + timedelta(days=1)
-    span = read_figures(settings, "loans", day + timedelta(hours=6), day + timedelta(hours=12))
-
-    assert watched_models(settings) == ["loans"]
-    assert found == sorted(story.figures, key=lambda one: (one.start, one.end))
-    assert {one.start for one in span} == {day + timedelta(hours=6)}
 
 
 def test_report_is_written_as_page_and_json(settings: Settings, story: Watched) -> None:
@@ -80,9 +72,31 @@ def test_unknown_model_is_named_with_what_is_near(settings: Settings) -> None:
         twinscore.monitor_report("loan", settings=settings)
 
 
-def test_broken_file_is_named(settings: Settings) -> None:
-    """A file that is not Parquet is named with what to do."""
-    broken = settings.lake / "windows" / "loans" / "figures" / f"{datetime(2026, 5, 2, tzinfo=UTC):%Y-%m-%d}.parquet"
-    broken.write_bytes(b"PAR1 no")
-    with pytest.raises(FileUnreadable, match=broken.name):
-        read_figures(settings, "loans")
+def test_distributions_are_those_of_the_counted_rows(settings: Settings, bundle: Bundle, tmp_path: Path) -> None:
+    """Of a real log the newest window's features and scores are shown beside the profile, to the row."""
+    home = Settings(home=tmp_path / "home")
+    bundle_store(home).publish(bundle.folder)
+    watched = Counting(home, bundle)
+    watched.write(3, 300, step_s=15.0)
+    watched.look()
+    made = twinscore.monitor_report(watched.model, settings=home)
+    table = bundle.checker.conform(make_rows("binary", 300, 3).drop_columns(["label"]))
+    newest = table.slice(240)
+    found = {one["feature"]: one for one in made.report["distributions"]}
+
+    assert set(found) == {"", *(feature.name for feature in bundle.spec.features)}
+    assert {sum(one["counts"]) for one in found.values()} == {60}
+    for feature in bundle.spec.features:
+        profile = bundle.profile["features"][feature.name]
+        reference = [*profile["counts"], *([profile["missing"]] if profile["missing"] else [])]
+        one = found[feature.name]
+        assert [rows for rows, name in zip(one["reference"], one["names"], strict=True) if name != "(new)"][
+            : len(reference)
+        ] == reference
+        if feature.name in table.column_names and not one["ordered"]:
+            wanted = Counter(newest[feature.name].to_pylist())
+            shown = dict(zip(one["names"], one["counts"], strict=True))
+            assert {name: shown[name] for name in wanted if name is not None} == {
+                name: rows for name, rows in wanted.items() if name is not None
+            }
+    assert "<h3>Distribution</h3>" in made.page.read_text()

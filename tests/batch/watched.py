@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,9 +53,10 @@ class Watched:
     def write(
         self, seed: int, rows: int, *, start: datetime = START, step_s: float = 1.0, stream: str = "r1",
         segment_bytes: int = 60_000, close: bool = True, repeat: int = 0, role: str = "live",
+        change: Callable[[pa.Table], pa.Table] = lambda rows: rows,
     ) -> SegmentWriter:  # fmt: skip
         """Record answers to `rows` requests of one row, beginning with the ids of `seed`."""
-        table = self.bundle.checker.conform(make_rows("binary", rows, seed).drop_columns(["label"]))
+        table = self.bundle.checker.conform(change(make_rows("binary", rows, seed).drop_columns(["label"])))
         outputs = score(table, self.bundle).to_pylist()
         records = []
         for number, row in enumerate(table.to_pylist()):

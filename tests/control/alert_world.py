@@ -18,8 +18,10 @@ from twinscore.clock import FixedClock
 from twinscore.control.actions import Actions
 from twinscore.control.alerts import Alerts
 from twinscore.control.courier import Courier
+from twinscore.control.rungs import Rungs
 from twinscore.control.watched import WatchedModels
 from twinscore.monitoring.figure import Figure
+from twinscore.ports.load_ladder import LoadLadder
 from twinscore.ports.rollout_store import ControlStore, Lease
 from twinscore.ports.window_store import WindowStore
 from twinscore.settings import Settings, load_settings
@@ -39,6 +41,7 @@ class AlertWorld:
     store: ControlStore
     clock: FixedClock = field(default_factory=lambda: FixedClock(START))
     taken_s: float = 120.0
+    ladder: LoadLadder | None = None
     lease: Lease | None = None
     alerts: Alerts = field(init=False)
     courier: Courier = field(init=False)
@@ -53,9 +56,11 @@ class AlertWorld:
         """Begin as a new process does: with the store alone."""
         self.lease = self.store.leases.take("control", "test", 600)
         watched = WatchedModels(self.settings.deployments)
-        actions = Actions(self.settings, self.store, watched.spec_of)
+        rungs = None if self.ladder is None else Rungs(self.store, self.ladder, self.clock)
+        actions = Actions(self.settings, self.store, watched.spec_of, rungs=rungs)
         self.alerts = Alerts(
-            MODEL, store=self.store, spec_of=watched.spec_of, windows=self.windows, clock=self.clock
+            MODEL, store=self.store, spec_of=watched.spec_of, windows=self.windows, clock=self.clock,
+            after=None if rungs is None else rungs.keep_up,
         )  # fmt: skip
         self.courier = Courier(self.store, actions.carry_out, taken_s=self.taken_s)
 

@@ -9,13 +9,15 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from twinscore.bundle.files import Bundle
+from twinscore.clock import FixedClock
 from twinscore.monitoring.figure import Figure
+from twinscore.ports.load_ladder import Rung
 from twinscore.rollout.hold import covering
 from twinscore.rollout.ledger import verify_chain
 from twinscore.settings import load_settings
@@ -267,6 +269,49 @@ def test_what_cannot_be_done_is_visible(world: Make, seen: Receivers) -> None:
     assert 2 == Counter(alerts.kinds())["action_failed"]
     assert "rulez" in alerts.alerts.trouble
     assert seen.messages == []
+
+
+class Ladder:
+    """A ladder that remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, bool, float]] = []
+        self.clock: FixedClock | None = None
+
+    def set(self, model: str, rung: Rung, on: bool, reason: str, *, until: datetime | None = None) -> str:
+        """Remember rung, on or off, and for how many seconds."""
+        assert (MODEL, True) == (model, bool(reason))
+        assert self.clock is not None
+        self.asked.append((rung, on, 0.0 if until is None else (until - self.clock.now()).total_seconds()))
+        return "as you wish"
+
+
+def test_a_slow_model_climbs_while_an_incident_wants_it(world: Make) -> None:
+    """Asked for when it opens, again before it ends by itself, after a restart too; taken back by the last one."""
+    rule = """
+    - {name: slow, metric: latency_ms_p99, when: value > 250ms, cadence: window, do: [scale, {degrade: {after: 1h}}]}
+    - {name: very slow, metric: latency_ms_p99, when: value > 400ms, cadence: window, do: [degrade]}
+"""
+    alerts = world(rules(rule))
+    ladder = Ladder()
+    alerts.ladder, ladder.clock = ladder, alerts.clock
+    alerts.restart()
+    asked: list[list[tuple[str, bool, float]]] = []
+    for value in (300.0, 500.0, 300.0, 300.0, 100.0):
+        alerts.hour("latency_ms_p99", value)
+        alerts.deliver()
+        asked.append(ladder.asked[:])
+        ladder.asked.clear()
+        if value == 500.0:
+            alerts.courier.close()
+            alerts.restart()
+
+    assert [("scale", True, 600.0)] == asked[0]
+    assert {("scale", True, 600.0), ("degrade", True, 600.0)} == set(asked[1])
+    assert {("scale", True, 600.0), ("degrade", True, 600.0)} == set(asked[2]) == set(asked[3])
+    assert [("degrade", False, 0.0), ("scale", False, 0.0)] == sorted(asked[4])
+    assert {"done"} == {one.state for one in alerts.store.orders.orders(MODEL)}
+    assert Counter(alerts.kinds())["degrade_asked"] == 2
 
 
 def test_only_windows_that_changed_are_judged(world: Make) -> None:

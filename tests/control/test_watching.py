@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from twinscore.clock import FixedClock, SystemClock
 from twinscore.control.watching import Watching
 from twinscore.errors import ModelNotFound
-from twinscore.monitoring.figure import table_of
+from twinscore.monitoring.figure import Figure
 from twinscore.ports.listener_roster import Listener
 from twinscore.settings import Settings
 from twinscore.testing.figures import START, Watched, watched_story
-from twinscore.wiring import listener_roster
+from twinscore.wiring import listener_roster, window_store
 
 
 @pytest.fixture
@@ -33,11 +32,12 @@ def settings(tmp_path: Path, story: Watched) -> Settings:
     return made
 
 
-def write(settings: Settings, story: Watched, name: str = "2026-05-01") -> None:
+def write(settings: Settings, story: Watched) -> None:
     """Write the figures of a story."""
-    folder = settings.lake / "windows" / "loans" / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table_of(story.figures), folder / f"{name}.parquet")
+    windows: dict[datetime, list[Figure]] = {}
+    for one in story.figures:
+        windows.setdefault(one.start, []).append(one)
+    window_store(settings.lake, "loans").write({start: ("made up", found) for start, found in windows.items()})
 
 
 def watching(settings: Settings, story: Watched) -> Watching:
@@ -54,7 +54,7 @@ def test_metrics_follow_the_files(settings: Settings, story: Watched) -> None:
 
     assert 'twinscore_watch_psi{model="loans",path="online"' in before
     assert made.metrics() is before
-    write(settings, Watched(later, [], [], story.now), "2026-05-03")
+    write(settings, Watched(later, [], [], story.now))
     assert "} 0.75" in made.metrics()
 
 

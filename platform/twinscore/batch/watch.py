@@ -25,7 +25,7 @@ from twinscore.batch.watch_windows import revise_windows
 from twinscore.bundle.files import read_bundle
 from twinscore.clock import SystemClock
 from twinscore.errors import PredictFailed, StoreConflict
-from twinscore.monitoring.plan import plan_of
+from twinscore.monitoring.known_version import KnownVersion
 from twinscore.monitoring.spec import period
 from twinscore.wiring import bundles_in, window_store
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from twinscore.bundle.files import Bundle
     from twinscore.clock import Clock
-    from twinscore.monitoring.plan import Plan
     from twinscore.monitoring.spec import MonitorSpec
     from twinscore.settings import Settings
 
@@ -106,7 +105,7 @@ def watch_once(
         bundles = bundles_in(lake)
         bundle_of = cache(lambda digest: read_bundle(bundles.path(digest)) if bundles.has(digest) else None)
         windows = revise_windows(
-            store, spec, length=length, now=now, plan_of=_plans(bundle_of),
+            store, spec, length=length, now=now, known_of=_known(bundle_of),
             look=lambda start, end: staleness(runs_of(lake, model, spec).values(), start, end, bundle_of),
         )  # fmt: skip
         store.consolidate()
@@ -171,10 +170,10 @@ def _count_on_ray(settings: Settings, job: WatchJob, due: Sequence[dict[str, Any
     return found
 
 
-def _plans(bundle_of: Callable[[str], Bundle | None]) -> Callable[[str], Plan | None]:
+def _known(bundle_of: Callable[[str], Bundle | None]) -> Callable[[str], KnownVersion | None]:
     @cache
-    def plan(digest: str) -> Plan | None:
+    def known(digest: str) -> KnownVersion | None:
         bundle = bundle_of(digest)
-        return None if bundle is None else plan_of(bundle)
+        return None if bundle is None else KnownVersion(bundle)
 
-    return plan
+    return known

@@ -186,6 +186,7 @@ def _add_scored(
         block = with_labels(block, scored, outcome, bundle)
     segments = {name: codes_of(raw[name]) for name in reading.spec.segments if name in raw.column_names}
     found.add_rows(key, block, reading.plan(bundle), segments)
+    found.add_explained(key, block, reading.plan(bundle), bundle, reading.spec.attribution_share)
 
 
 def _service(

@@ -1,39 +1,39 @@
-"""What is known of watched models: their figures in the lake, and the report that is made of them.
+"""The report of a watched model: read from the counts and figures of the lake, written as page and JSON.
 
-<lake>/windows/<model>/figures/2026-03-01.parquet    figures of the windows that begin on a day
-<lake>/monitoring/<model>/report.html                the page
-<lake>/monitoring/<model>/report.json                the same for programs
+<lake>/monitoring/<model>/report.html    the page
+<lake>/monitoring/<model>/report.json    the same for programs
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from twinscore.batch.checkpoint import write_whole
-from twinscore.errors import FileUnreadable, InputEmpty, near
-from twinscore.monitoring.figure import figures_of
+from twinscore.batch.watch_windows import window_tallies
+from twinscore.bundle.files import read_bundle
+from twinscore.errors import BundleError, InputEmpty, near
+from twinscore.monitoring.plan import plan_of
 from twinscore.monitoring.report_data import report_of
 from twinscore.monitoring.report_page import report_page
+from twinscore.monitoring.spread import distributions_of
+from twinscore.wiring import bundles_in, window_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from twinscore.monitoring.figure import Figure
+    from twinscore.monitoring.plan import Plan
     from twinscore.monitoring.shown import Distribution, ShownIncident
     from twinscore.settings import Settings
 
-__all__ = ["MonitorReport", "monitor_report", "read_figures", "watched_models"]
+__all__ = ["MonitorReport", "monitor_report", "newest_distributions", "read_figures", "watched_models"]
 
-_SHOWN_DAYS = 30
-_DAY = timedelta(days=1)
+_SHOWN = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +57,30 @@ def watched_models(settings: Settings) -> list[str]:
 def read_figures(
     settings: Settings, model: str, since: datetime | None = None, until: datetime | None = None
 ) -> list[Figure]:
-    """Return the figures of a model's windows that begin in a span of time, in order of time.
+    """Return the figures of a model's windows that begin in a span of time, in order of time."""
+    return window_store(settings.lake, model).read(since, until)
 
-    Raises:
-        FileUnreadable: a file of figures is not one.
+
+def newest_distributions(settings: Settings, model: str, figures: Sequence[Figure]) -> list[Distribution]:
+    """Return how features and scores of the newest window of each path are spread; those that can be told.
+
+    Args:
+        figures: of the model; they say which windows are the newest.
     """
-    folder = settings.lake / "windows" / model / "figures"
-    found: list[Figure] = []
-    for path in sorted(folder.glob("[!.]*.parquet")):
-        if _outside(path, since, until):
-            continue
-        try:
-            table = pq.read_table(path, partitioning=None)
-        except (OSError, pa.ArrowException) as error:
-            message = f"The figures {path} cannot be read ({error}). Remove the file; the next run makes it again."
-            raise FileUnreadable(message, path=str(path)) from error
-        for bound, kept in ((since, pc.greater_equal), (until, pc.less)):
-            if bound is not None:
-                table = table.filter(kept(pc.field("start"), pa.scalar(bound, pa.timestamp("us", "UTC"))))
-        found += figures_of(table)
-    return sorted(found, key=lambda one: (one.start, one.end))
+    newest: dict[tuple[str, str], Figure] = {}
+    for one in figures:
+        if not one.segment and one.role in ("live", "batch") and one.metric in ("psi", "score_psi", "score_mean"):
+            known = newest.get((one.path, one.role))
+            if known is None or (one.end, one.rows) > (known.end, known.rows):
+                newest[one.path, one.role] = one
+    store = window_store(settings.lake, model)
+    found = []
+    for one in newest.values():
+        for key, tally in window_tallies(store, [one.start], one.end - one.start).get(one.start, {}).items():
+            if (key.path, key.role, key.segment, key.version) == (one.path, one.role, "", one.version):
+                plan = _plan(settings, key.bundle_digest)
+                found += [] if plan is None else distributions_of(key, tally, plan)
+    return found
 
 
 def monitor_report(
@@ -87,7 +91,6 @@ def monitor_report(
     now: datetime,
     since: datetime | None = None,
     until: datetime | None = None,
-    distributions: Iterable[Distribution] = (),
     incidents: Sequence[ShownIncident] = (),
     limits: Mapping[str, float] | None = None,
 ) -> MonitorReport:
@@ -98,21 +101,24 @@ def monitor_report(
         now: of the report.
         since: windows that begin from then on; None is thirty days before the newest.
         until: windows that begin before then.
-        distributions: of the newest windows.
         incidents: open and closed ones.
         limits: by metric, what rules hold it against or what was promised.
 
     Raises:
         InputEmpty: nothing is known of the model.
-        FileUnreadable: a file of figures is not one.
         StoreUnavailable: the report cannot be written.
     """
     known = watched_models(settings)
     if model not in known and not incidents:
         message = f"No window of {model!r} was counted yet. {near(model, known)} See docs/how-to/read-the-monitor.md."
         raise InputEmpty(message, model=model)
-    figures = read_figures(settings, model, since or _first_shown(settings, model), until)
-    report = report_of(model, figures, now=now, distributions=distributions, incidents=incidents, limits=limits)
+    if since is None and model in known:
+        since = max(window_store(settings.lake, model).stamps(), default=now) - _SHOWN
+    figures = read_figures(settings, model, since, until) if model in known else []
+    report = report_of(
+        model, figures, now=now, distributions=newest_distributions(settings, model, figures), incidents=incidents,
+        limits=limits,
+    )  # fmt: skip
     output.mkdir(parents=True, exist_ok=True)
     made = MonitorReport(output, report)
     write_whole(output / "report.json", json.dumps(report, indent=1, ensure_ascii=False).encode())
@@ -120,23 +126,12 @@ def monitor_report(
     return made
 
 
-def _first_shown(settings: Settings, model: str) -> datetime | None:
-    """Return the day thirty days before the newest with figures, by the names of the files."""
-    days = [day for path in (settings.lake / "windows" / model / "figures").glob("*.parquet") if (day := _day(path))]
-    return datetime.combine(max(days), datetime.min.time(), UTC) - _SHOWN_DAYS * _DAY if days else None
-
-
-def _day(path: Path) -> date | None:
-    try:
-        return date.fromisoformat(path.stem)
-    except ValueError:
+def _plan(settings: Settings, digest: str) -> Plan | None:
+    """Return how rows of a bundle were counted; None when it is gone or broken: its windows have no distributions."""
+    bundles = bundles_in(settings.lake)
+    if not digest or not bundles.has(digest):
         return None
-
-
-def _outside(path: Path, since: datetime | None, until: datetime | None) -> bool:
-    """Say whether a file's name tells that none of its windows begins in the span."""
-    day = _day(path)
-    if day is None:
-        return False
-    start = datetime.combine(day, datetime.min.time(), UTC)
-    return (since is not None and start + _DAY <= since) or (until is not None and start >= until)
+    try:
+        return plan_of(read_bundle(bundles.path(digest)))
+    except BundleError:
+        return None

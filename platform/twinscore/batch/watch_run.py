@@ -108,6 +108,7 @@ def count_run(
             block = with_labels(block, scored, outcome, bundle)
         segments = {name: codes_of(columns[name]) for name in spec.segments if name in columns.column_names}
         found.add_rows(key, block, plan, segments)
+        found.add_explained(key, block, plan, bundle, spec.attribution_share)
     if note:
         found.add(key, WindowTally(notes=frozenset({f"run {manifest['run_id']}: {note}"})))
     return CountedRun(token, found, rows, "" if told is None else told.digest, note)

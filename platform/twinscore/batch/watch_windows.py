@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from twinscore.batch.watch_due import mature_from
 from twinscore.monitoring.tally import WindowTally
+from twinscore.monitoring.window_drift import DriftInTime, looked_back
 from twinscore.monitoring.window_figures import FORMAT, window_figures
 from twinscore.monitoring.window_key import window_start
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from twinscore.monitoring.figure import Figure
-    from twinscore.monitoring.plan import Plan
+    from twinscore.monitoring.known_version import KnownVersion
     from twinscore.monitoring.spec import MonitorSpec
     from twinscore.monitoring.window_key import WindowKey
     from twinscore.ports.window_store import SourceEntry, WindowStore
@@ -40,30 +42,34 @@ def revise_windows(
     *,
     length: timedelta,
     now: datetime,
-    plan_of: Callable[[str], Plan | None],
+    known_of: Callable[[str], KnownVersion | None],
     look: Callable[[datetime, datetime], Sequence[Figure]] = lambda start, end: (),
 ) -> list[datetime]:
     """Make the figures of every closed window anew whose counts changed, and return their starts.
 
     Args:
         length: of a window.
-        plan_of: how rows of a bundle are counted, by its digest; None when it is not at hand.
+        known_of: what the rows of a bundle are held against, by its digest; None when it is not at hand.
         look: figures that only a look can tell, of the window that closed last, by its start and end.
     """
     entries, stamps = store.entries(), store.stamps()
     last = window_start(now, length) - length
     wanted = dict.fromkeys([last, *stamps], _NOTHING) | _stamps(entries, spec, length, now)
     due = sorted(start for start, stamp in wanted.items() if stamps.get(start) != stamp)
+    back = looked_back(spec.drift)
     for first in range(0, len(due), _AT_A_TIME):
         starts = due[first : first + _AT_A_TIME]
         kept = _looked_at(store, starts, length)
-        tallies = window_tallies(store, starts, length)
+        needed = {start - number * length for start in starts for number in range(back + 1)}
+        tallies = window_tallies(store, sorted(needed), length)
+        drift = DriftInTime(spec.drift)
         found: dict[datetime, tuple[str, Sequence[Figure]]] = {}
         for start in starts:
             figures = kept.get(start, [])
             if start == last and start not in stamps:
                 figures = [*figures, *look(start, start + length)]
-            figures = [*figures, *_figures(tallies.get(start, {}), spec, now, plan_of)]
+            before = [tallies.get(start - number * length, {}) for number in range(back, 0, -1)]
+            figures = [*figures, *_figures(tallies.get(start, {}), before, spec, now, known_of, drift)]
             found[start] = wanted[start], figures
         store.write(found)
     return due
@@ -84,12 +90,20 @@ def window_tallies(
 
 
 def _figures(
-    tallies: Mapping[WindowKey, WindowTally], spec: MonitorSpec, now: datetime, plan_of: Callable[[str], Plan | None]
-) -> Iterator[Figure]:
+    tallies: Mapping[WindowKey, WindowTally], before: Sequence[Mapping[WindowKey, WindowTally]], spec: MonitorSpec,
+    now: datetime, known_of: Callable[[str], KnownVersion | None], drift: DriftInTime,
+) -> Iterator[Figure]:  # fmt: skip
+    series = [{_series(key): tally for key, tally in one.items()} for one in before]
     for key, tally in sorted(tallies.items()):
         mature = spec.labels is None or key.end <= mature_from(spec.labels, now)
-        plan = plan_of(key.bundle_digest) if key.bundle_digest else None
-        yield from window_figures(key, tally, plan, spec, mature=mature)
+        known = known_of(key.bundle_digest) if key.bundle_digest else None
+        earlier = [one[_series(key)] for one in series if _series(key) in one]
+        yield from window_figures(key, tally, known, spec, drift=drift, earlier=earlier, mature=mature)
+
+
+def _series(key: WindowKey) -> tuple[str, ...]:
+    """Return what windows that follow each other have in common."""
+    return key.version, key.bundle_digest, key.role, key.path, key.segment
 
 
 def _stamps(
@@ -101,10 +115,11 @@ def _stamps(
         for start, end, digest in entry.windows:
             if end <= now and end - start == length:
                 content.setdefault(start, []).append((source, digest))
-    found = {}
+    found, back = {}, looked_back(spec.drift)
     for start, parts in content.items():
         mature = spec.labels is None or start + length <= mature_from(spec.labels, now)
-        facts = [FORMAT, spec.fewest_in_group, mature, sorted(parts)]
+        before = [sorted(content.get(start - number * length, [])) for number in range(1, back + 1)]
+        facts = [FORMAT, spec.fewest_in_group, asdict(spec.drift), mature, sorted(parts), before]
         found[start] = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return found
 

@@ -50,6 +50,7 @@ _COMMANDS = (
     ("After a run", "freshness", "outcomes", "freshness_command"),
     ("After a request", "audit", "audit", "audit_app"),
     ("After a request", "shadow", "shadow", "shadow_app"),
+    ("Watching", "monitor", "monitor", "monitor_app"),
     ("Try it", "demo", "demo", "demo_command"),
 )
 

@@ -16,10 +16,13 @@ from twinscore.cli.incidents import (
     retry_command,
     tickets_command,
 )
+from twinscore.cli.watching import run_command, status_command
 
 __all__ = ["monitor_app"]
 
 monitor_app = typer.Typer(help="What is watched of a model, and what alerts do.", no_args_is_help=True)
+monitor_app.command("run")(run_command)
+monitor_app.command("status")(status_command)
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from twinscore.clock import SystemClock
 from twinscore.control.outcome import Outcome, options_of
@@ -20,26 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from twinscore.clock import Clock
-    from twinscore.monitoring.order import Action, Order
+    from twinscore.control.rungs import Rungs
+    from twinscore.monitoring.order import Order
     from twinscore.monitoring.spec import MonitorSpec
     from twinscore.ports.alert_store import KeptOrder
     from twinscore.ports.rollout_store import ControlStore
     from twinscore.settings import Settings
 
-__all__ = ["Actions", "LoadLadder", "entry_of", "hold_id"]
-
-
-class LoadLadder(Protocol):
-    """What gives a model more room, or makes it answer in the cheaper way."""
-
-    def set(self, model: str, on: bool, reason: str) -> None:
-        """Ask for it, or take that back; asking twice is asking once.
-
-        Raises:
-            StoreUnavailable: it cannot be asked now.
-            SettingsInvalid: the model has nothing of the kind.
-        """
-        ...
+__all__ = ["Actions", "entry_of", "hold_id"]
 
 
 class Actions:
@@ -49,18 +37,18 @@ class Actions:
         settings: home, registry and stack.
         store: holds, tickets, audits and what became of earlier orders.
         spec_of: what is watched of a model.
-        ladders: what `scale` and `degrade` ask.
+        rungs: what `scale` and `degrade` ask; None has neither.
         clock: tells the time.
     """
 
     def __init__(
         self, settings: Settings, store: ControlStore, spec_of: Callable[[str], MonitorSpec], *,
-        ladders: Mapping[Action, LoadLadder] | None = None, clock: Clock | None = None,
+        rungs: Rungs | None = None, clock: Clock | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._store = store
         self._spec_of = spec_of
-        self._ladders = dict(ladders or {})
+        self._rungs = rungs
         self._clock = clock or SystemClock()
 
     def carry_out(self, taken: KeptOrder) -> Outcome:
@@ -83,7 +71,10 @@ class Actions:
             return start_audit(self._settings, self._store, order, self._clock.now())
         if order.action == "retrain":
             return retrain(self._settings, self._spec_of(order.model), taken)
-        return self._climb(order)
+        if self._rungs is None:
+            message = f"Nothing here can {order.action} {order.model}; the action of the rule is not carried out."
+            raise SettingsInvalid(message, action=order.action)
+        return self._rungs.carry_out(order)
 
     def _hold(self, order: Order) -> Outcome:
         """Hold the model's automated steps; end the hold again only where the rule says so."""
@@ -112,17 +103,6 @@ class Actions:
     def _opened(self, order: Order) -> list[KeptOrder]:
         found = self._store.orders.orders(incident=order.incident)
         return [one for one in found if (one.order.action, one.order.verb) == (order.action, "open")]
-
-    def _climb(self, order: Order) -> Outcome:
-        ladder = self._ladders.get(order.action)
-        if ladder is None:
-            message = f"Nothing here can {order.action} {order.model}; the action of the rule is not carried out."
-            raise SettingsInvalid(message, action=order.action)
-        if order.verb == "comment":
-            return Outcome()
-        on = order.verb == "open"
-        ladder.set(order.model, on, order.title)
-        return Outcome(result={"on": on}, kind=f"{order.action}_{'asked' if on else 'ended'}")
 
 
 def hold_id(order: Order) -> str:

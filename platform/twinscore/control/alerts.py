@@ -18,7 +18,7 @@ from twinscore.rollout.hold import PLATFORM
 from twinscore.rollout.ledger import Draft
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
     from twinscore.clock import Clock
@@ -62,12 +62,14 @@ class Alerts:
         spec_of: returns what is watched, anew each time.
         windows: where figures of windows come from; None for nowhere.
         live: where figures of now come from; None for nowhere.
+        after: is told of the model and the ids of its open incidents at the end of each turn.
         clock: tells the time.
     """
 
     def __init__(
         self, model: str, *, store: ControlStore, spec_of: Callable[[str], MonitorSpec],
         windows: FigureWindows | None = None, live: LiveFigures | None = None, clock: Clock | None = None,
+        after: Callable[[str, Collection[str]], None] | None = None,
     ) -> None:  # fmt: skip
         self.model = model
         self._store = store
@@ -75,19 +77,29 @@ class Alerts:
         self._windows = windows
         self._live = live
         self._clock = clock or SystemClock()
+        self._after = after
         self.spec = MonitorSpec()
         """The newest that could be read."""
         self.trouble = ""
         """What went wrong in the last turn, in words for whoever looks; empty when nothing did."""
 
     def turn(self, lease: Lease | None) -> None:
-        """Look, judge and save.
+        """Look, judge and save, and see to what must be asked for again and again.
 
         Raises:
             StoreConflict: somebody else acts now.
             StoreUnavailable: the control's own store does not answer; nothing was changed.
         """
         self.trouble = ""
+        open_ = self._judged(lease)
+        if self._after is not None:
+            try:
+                self._after(self.model, open_)
+            except TwinscoreError as error:
+                self._also(error.message)
+
+    def _judged(self, lease: Lease | None) -> list[str]:
+        """Look, judge and save; return the ids of the incidents that are open."""
         self._read_spec()
         stored = self._store.alerts.load(self.model)
         before: Mapping[str, Any] = {} if stored is None else stored.document
@@ -97,7 +109,7 @@ class Alerts:
         open_ = [_document(one) for one in judged.open]
         after = {"state": judged.document, "stamps": stamps, "open": open_}
         if after == before or (stored is None and not (judged.open or judged.orders or stamps)):
-            return
+            return [one.id for one in judged.open]
         drafts = _drafts(self.model, before.get("open") or [], open_)
         self._store.alerts.save(
             self.model, after, revision=0 if stored is None else stored.revision, lease=lease, orders=judged.orders,
@@ -105,6 +117,7 @@ class Alerts:
         )  # fmt: skip
         for draft in drafts:
             _log.info(draft.kind, model=self.model, reason=draft.reason)
+        return [one.id for one in judged.open]
 
     def _read_spec(self) -> None:
         try:

@@ -10,22 +10,21 @@ from twinscore.control.alerting import Alerting
 from twinscore.control.alerts import Alerts
 from twinscore.control.candidate import Candidates
 from twinscore.control.courier import Courier
+from twinscore.control.labelled import WindowLabels
 from twinscore.control.live_figures import ReplicaFigures
 from twinscore.control.loop import Control
 from twinscore.control.mirror import Mirror
 from twinscore.control.reconcile import Reconciler
+from twinscore.control.rungs import Rungs
 from twinscore.control.scrape import Scrape
 from twinscore.control.traffic import Traffic
 from twinscore.control.watched import WatchedModels
+from twinscore.online.ladder_orders import ServeLadder
 from twinscore.online.routes import current_routing, served_models
 from twinscore.rollout.policy_file import policy_for
 from twinscore.wiring import alias_store, open_rollout_store, window_store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from twinscore.control.actions import LoadLadder
-    from twinscore.monitoring.order import Action
     from twinscore.online.challenger import ChallengerOptions
     from twinscore.rollout.evidence import Evidence
     from twinscore.rollout.policy import Policy
@@ -41,16 +40,12 @@ class Assembled:
     Args:
         settings: home, registry, store and policies.
         options: how applications beside the gateway are run.
-        ladders: what `scale` and `degrade` of a rule ask.
 
     Raises:
         StoreUnavailable: the control's own store does not answer.
     """
 
-    def __init__(
-        self, settings: Settings, *, options: ChallengerOptions | None = None,
-        ladders: Mapping[Action, LoadLadder] | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, settings: Settings, *, options: ChallengerOptions | None = None) -> None:
         self.settings = settings
         self._options = options
         self._stack = ExitStack()
@@ -64,7 +59,8 @@ class Assembled:
         )  # fmt: skip
         self._stack.callback(self.loop.close)
         self._watched = WatchedModels(settings.deployments)
-        actions = Actions(settings, self.store, self._watched.spec_of, ladders=ladders)
+        self._rungs = Rungs(self.store, ServeLadder())
+        actions = Actions(settings, self.store, self._watched.spec_of, rungs=self._rungs)
         self.alerting = Alerting(
             lambda: self.loop.lease, self.models, self._alerts, Courier(self.store, actions.carry_out),
             poll_s=settings.alerts_poll_s,
@@ -101,6 +97,7 @@ class Assembled:
             traffic=Traffic(self.settings, model, options=self._options),
             policy_of=self.policy_of,
             source_of=source,
+            labels=WindowLabels(self.settings, model),
         )
 
     def _alerts(self, model: str) -> Alerts:
@@ -114,4 +111,5 @@ class Assembled:
             spec_of=self._watched.spec_of,
             windows=window_store(self.settings.lake, model),
             live=ReplicaFigures(self.settings, model, version),
+            after=self._rungs.keep_up,
         )

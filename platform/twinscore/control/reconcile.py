@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from twinscore.clock import Clock
     from twinscore.control.candidate import Candidates
     from twinscore.control.mirror import Mirror
-    from twinscore.control.watch import Source
+    from twinscore.control.watch import Labels, Source
     from twinscore.ports.rollout_store import ControlStore, Lease, Stored
     from twinscore.rollout.state import Rollout
 
@@ -48,6 +48,7 @@ class Reconciler:
         traffic: what Serve does for the model.
         policy_of: returns the newest policy of a model.
         source_of: returns where the evidence of a rollout comes from, given what was known of it.
+        labels: where outcomes come from; None for nowhere.
         clock: tells the time.
     """
 
@@ -61,6 +62,7 @@ class Reconciler:
         traffic: Traffic,
         policy_of: Callable[[str], Policy],
         source_of: Callable[[Rollout, Evidence | None], Source],
+        labels: Labels | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.model = model
@@ -70,6 +72,7 @@ class Reconciler:
         self._traffic = traffic
         self._policy_of = policy_of
         self._source_of = source_of
+        self._labels = labels
         self._clock = clock or SystemClock()
         self._policy = Policy.default(model)
         self._converged = Converged(None)
@@ -162,7 +165,7 @@ class Reconciler:
         if self._watch is None:
             mine = known if known is not None and known.get("rollout") == rollout.id else None
             evidence = None if mine is None else Evidence.from_json(mine["all"])
-            self._watch = Watch(rollout, self._source_of(rollout, evidence), mine)
+            self._watch = Watch(rollout, self._source_of(rollout, evidence), mine, self._labels)
         try:
             return self._watch.look(rollout, policy, routing)
         except TwinscoreError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,12 +12,13 @@ from twinscore.rollout.judge import judge
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from twinscore.rollout.evidence import Labelled, Role
     from twinscore.rollout.gate import GateVerdict
     from twinscore.rollout.policy import Policy
     from twinscore.rollout.routing import Routing
     from twinscore.rollout.state import Rollout
 
-__all__ = ["Source", "Watch"]
+__all__ = ["Labels", "Source", "Watch"]
 
 
 class Source(Protocol):
@@ -33,6 +35,14 @@ class Source(Protocol):
         ...
 
 
+class Labels(Protocol):
+    """Where outcomes come from; see `control.labelled`."""
+
+    def between(self, since: datetime, until: datetime | None = None, /) -> Mapping[tuple[str, Role], Labelled]:
+        """Return what is known now of that span of time, by version and role."""
+        ...
+
+
 class Watch:
     """The evidence of one rollout.
 
@@ -40,40 +50,63 @@ class Watch:
         rollout: the rollout that it is of.
         source: where evidence comes from; what it knew before is in it already.
         known: what `to_json` returned before this process, None for nothing.
+        labels: where outcomes come from; None for nowhere.
     """
 
-    def __init__(self, rollout: Rollout, source: Source, known: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        rollout: Rollout,
+        source: Source,
+        known: Mapping[str, Any] | None = None,
+        labels: Labels | None = None,
+    ) -> None:
         self.rollout_id = rollout.id
         self._source = source
+        self._labels = labels
         self._stage = (rollout.stage, rollout.status)
         self._since = rollout.stage_at
         self._start: Evidence | None = None
         """All that was known when the stage began; None until its first look."""
         self._before: Evidence | None = None
         """What the stage before has shown."""
+        self._before_span: tuple[datetime, datetime] | None = None
+        """From when to when that was."""
         if known is not None:
             self._stage = (int(known["stage"][0]), str(known["stage"][1]))  # type: ignore[assignment]
             self._since = datetime.fromisoformat(known["since"])
             self._start, self._before = _read(known["start"]), _read(known["before"])
+            span = [datetime.fromisoformat(one) for one in known.get("before_span") or ()]
+            self._before_span = (span[0], span[1]) if span else None
 
     def look(self, rollout: Rollout, policy: Policy, routing: Routing) -> tuple[tuple[GateVerdict, ...], int]:
         """Return what every gate says now, and how often the candidate was asked since the stage began."""
         known = self._source.evidence
         if self._stage != (rollout.stage, rollout.status) and self._start is not None:
-            self._before = known.minus(self._start)
+            self._before, self._before_span = known.minus(self._start), (self._since, known.at)
             self._start = None
         found = self._source.look(routing)
         if self._start is None:
             # What was counted until this look belongs to the stage before.
             self._stage, self._since, self._start = (rollout.stage, rollout.status), found.at, found
-        shown = found.minus(self._start)
+        shown = self._with_labels(found.minus(self._start), self._since)
         was = rollout.was or routing.live.version
         verdicts = judge(
             policy.gates, shown, rollout.version, was, since=self._since, alpha=policy.alpha,
             stages=max(1, len(policy.stages)),
-            before=self._before if rollout.takes_all else None,
+            before=self._shown_before() if rollout.takes_all else None,
         )  # fmt: skip
         return verdicts, _asked(shown, rollout)
+
+    def _shown_before(self) -> Evidence | None:
+        if self._before is None or self._before_span is None:
+            return self._before
+        return self._with_labels(self._before, *self._before_span)
+
+    def _with_labels(self, shown: Evidence, since: datetime, until: datetime | None = None) -> Evidence:
+        """Return the evidence with what outcomes said by now."""
+        labels = {} if self._labels is None else self._labels.between(since, until)
+        arms = [replace(arm, labelled=labels.get((arm.version, arm.role), arm.labelled)) for arm in shown.arms]
+        return replace(shown, arms=tuple(arms)) if labels else shown
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values, to be kept beside the rollout's state."""
@@ -84,6 +117,7 @@ class Watch:
             "since": self._since.isoformat(),
             "start": None if self._start is None else self._start.to_json(),
             "before": None if self._before is None else self._before.to_json(),
+            "before_span": None if self._before_span is None else [one.isoformat() for one in self._before_span],
         }
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from twinscore.batch.watch_report import read_figures, watched_models
+from twinscore.batch.watch_report import newest_distributions, read_figures, watched_models
 from twinscore.clock import SystemClock
 from twinscore.errors import ModelNotFound, near
 from twinscore.monitoring.exposition import exposition
@@ -62,7 +62,7 @@ class Watching:
         """Return the newest figures of every model as Prometheus' text.
 
         Raises:
-            FileUnreadable: a file of figures is not one.
+            StoreUnavailable: the figures cannot be read.
         """
         # One scrape at a time reads; whoever comes meanwhile gets what that one found.
         with self._lock:
@@ -86,9 +86,9 @@ class Watching:
             raise ModelNotFound(message, model=model)
         now = self._clock.now()
         incidents = {} if self._incidents is None else self._incidents()
-        return report_of(
-            model, read_figures(self._settings, model, now - _SHOWN), now=now, incidents=incidents.get(model, ())
-        )
+        figures = read_figures(self._settings, model, now - _SHOWN)
+        distributions = newest_distributions(self._settings, model, figures)
+        return report_of(model, figures, now=now, distributions=distributions, incidents=incidents.get(model, ()))
 
     def targets(self, part: str) -> list[dict[str, Any]]:
         """Return what Prometheus is to scrape.

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from twinscore.monitoring.attribution_drift import AttributionTally
 from twinscore.monitoring.tally import WindowTally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from twinscore.bundle.files import Bundle
     from twinscore.monitoring.block import Block, Codes
     from twinscore.monitoring.plan import Plan
     from twinscore.monitoring.window_key import WindowKey
@@ -55,6 +57,12 @@ class Contribution:
                 part = block.where(codes.codes == code)
                 if part.rows:
                     self.add(replace(key, segment=f"{column}={value}"), WindowTally.of(part, plan))
+
+    def add_explained(self, key: WindowKey, block: Block, plan: Plan, bundle: Bundle, share: float) -> None:
+        """Explain a share of scored rows and add what each feature contributed; where features are hidden, nothing."""
+        if share and not block.absent:
+            explained = AttributionTally.of(block, plan, bundle, share=share)
+            self.add(key, WindowTally(parts={"attribution": explained}))
 
     def _noticed(self, column: str, codes: Codes) -> set[str] | None:
         """Return the values of a column so far, or None when they are too many for segments."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from twinscore.monitoring.figure import Figure
     from twinscore.monitoring.shown import ShownIncident
 
-__all__ = ["LABELS", "MOST_SERIES", "MOST_SUBJECTS", "PREFIX", "exposed_names", "exposition"]
+__all__ = ["LABELS", "MOST_SERIES", "MOST_SUBJECTS", "PREFIX", "exposed_names", "exposition", "newest_figures"]
 
 PREFIX = "twinscore_watch_"
 LABELS = ("model", "version", "role", "path", "segment", "subject")
@@ -55,6 +55,17 @@ def exposition(
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collected(list(_families(figures, incidents))))
     return generate_latest(registry).decode()
+
+
+def newest_figures(figures: Iterable[Figure]) -> list[Figure]:
+    """Return of each metric, subject and series the figure of the newest window, whether it could be told or not."""
+    newest: dict[tuple[str, ...], Figure] = {}
+    for one in figures:
+        series = (one.metric, *(str(getattr(one, name)) for name in LABELS))
+        known = newest.get(series)
+        if known is None or one.start > known.start:
+            newest[series] = one
+    return [newest[series] for series in sorted(newest)]
 
 
 def exposed_names() -> set[str]:

@@ -10,20 +10,15 @@ if TYPE_CHECKING:
     from twinscore.monitoring.block import Block
     from twinscore.monitoring.plan import Plan
 
-__all__ = ["Tally"]
+__all__ = ["Mergeable", "Tally"]
 
 
-class Tally(Protocol):
+class Mergeable(Protocol):
     """Counts of some rows of one version.
 
     Merging is commutative and associative to the bit: any split of the rows, merged in any order, is what one pass over
     all rows gives. So what is added up must be whole numbers or exact sums, such as `contract.moments.Moments`.
     """
-
-    @classmethod
-    def of(cls, block: Block, plan: Plan) -> Self:
-        """Count rows; a block without rows gives the tally that changes nothing when it is merged."""
-        ...
 
     def merge(self, other: Self, /) -> Self:
         """Return the tally of the rows of both.
@@ -40,4 +35,13 @@ class Tally(Protocol):
     @classmethod
     def from_json(cls, plain: Mapping[str, Any], /) -> Self:
         """Return what `to_json` was made from, to the bit."""
+        ...
+
+
+class Tally(Mergeable, Protocol):
+    """Counts that need nothing but the rows and their plan."""
+
+    @classmethod
+    def of(cls, block: Block, plan: Plan) -> Self:
+        """Count rows; a block without rows gives the tally that changes nothing when it is merged."""
         ...

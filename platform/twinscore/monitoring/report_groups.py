@@ -19,7 +19,7 @@ __all__ = ["coverage_card", "fairness_cards", "performance_card"]
 
 _PERFORMANCE = (
     ("auc", "AUC"), ("accuracy", "Accuracy"), ("log_loss", "Log loss"), ("brier", "Brier score"), ("rmse", "RMSE"),
-    ("mae", "MAE"), ("calibration_error", "Calibration error"),
+    ("mae", "MAE"), ("r2", "R²"), ("calibration_error", "Calibration error"),
 )  # fmt: skip
 _RATES = (
     ("fpr", "fpr_gap"), ("fnr", "fnr_gap"), ("tpr", "tpr_gap"), ("selection_rate", "selection_rate_gap"),

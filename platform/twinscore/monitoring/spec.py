@@ -101,6 +101,8 @@ class MonitorSpec:
     """Columns whose values are groups for fairness; empty means those of the model card."""
     fewest_in_group: int = 100
     """A group with fewer rows (labelled ones, where labels count) gets no figures."""
+    attribution_share: float = 0.01
+    """Share of the scored rows that are explained, to see whether what matters is what mattered; 0 explains none."""
     datasets: tuple[str, ...] = ()
     """Datasets of batch predictions that are watched; empty means all of the model's."""
     labels: WatchedLabels | None = None
@@ -125,6 +127,8 @@ class MonitorSpec:
             refuse("window", "at least 1s", self.window)
         if self.fewest_in_group < 2:
             refuse("fewest_in_group", "at least 2 rows", self.fewest_in_group)
+        if not 0 <= self.attribution_share <= 1:
+            refuse("attribution_share", "from 0 to 1", self.attribution_share)
         if self.parity_rows < 0:
             refuse("parity_rows", "0 or more", self.parity_rows)
         for key, receivers in (("tickets", self.tickets), ("notify", self.notify)):

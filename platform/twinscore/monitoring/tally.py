@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from twinscore.monitoring.attribution_drift import AttributionTally
+from twinscore.monitoring.estimate_tally import EstimateTally
 from twinscore.monitoring.group_tally import GroupTally
 from twinscore.monitoring.outcomes import OutcomeTally
 from twinscore.monitoring.tally_features import FeatureTally
@@ -16,13 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from twinscore.monitoring.block import Block
-    from twinscore.monitoring.mergeable import Tally
+    from twinscore.monitoring.mergeable import Mergeable, Tally
     from twinscore.monitoring.plan import Plan
 
 __all__ = ["PARTS", "WindowTally"]
 
-PARTS: dict[str, type[Tally]] = {"groups": GroupTally, "outcomes": OutcomeTally}
+PARTS: dict[str, type[Tally]] = {"estimate": EstimateTally, "groups": GroupTally, "outcomes": OutcomeTally}
 """Further tallies that are made of every block, by the name that they are kept under."""
+_KINDS: dict[str, type[Mergeable]] = {**PARTS, "attribution": AttributionTally}
+"""All that may be kept; contributions need the bundle, so they are counted where that is at hand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +39,8 @@ class WindowTally:
     uncertainty: UncertaintyTally = field(default_factory=UncertaintyTally)
     service: ServiceTally = field(default_factory=ServiceTally)
     runs: RunTally = field(default_factory=RunTally)
-    parts: Mapping[str, Tally] = field(default_factory=dict)
-    """Further tallies, of `PARTS`; one that no row was counted in may be absent."""
+    parts: Mapping[str, Mergeable] = field(default_factory=dict)
+    """Further tallies; one that no row was counted in may be absent."""
     notes: frozenset[str] = frozenset()
     """What could not be counted, and why, in words; figures carry it on."""
 
@@ -97,12 +101,12 @@ class WindowTally:
             uncertainty=UncertaintyTally.from_json(plain["uncertainty"]),
             service=ServiceTally.from_json(plain["service"]),
             runs=RunTally.from_json(plain["runs"]),
-            parts={name: PARTS[name].from_json(part) for name, part in plain["parts"].items() if name in PARTS},
+            parts={name: _KINDS[name].from_json(part) for name, part in plain["parts"].items() if name in _KINDS},
             notes=frozenset(plain["notes"]),
         )
 
 
-def _merged(mine: Tally | None, other: Tally | None) -> Tally:
+def _merged(mine: Mergeable | None, other: Mergeable | None) -> Mergeable:
     if mine is None or other is None:
         found = mine if mine is not None else other
         assert found is not None

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from twinscore.monitoring.attribution_drift import AttributionTally, attribution_drift
+from twinscore.monitoring.estimate import estimates
+from twinscore.monitoring.estimate_tally import EstimateTally
 from twinscore.monitoring.fairness import fairness
 from twinscore.monitoring.figure import Figure
 from twinscore.monitoring.figures_runs import model_age, runs
@@ -16,40 +19,64 @@ from twinscore.monitoring.outcomes import OutcomeTally
 from twinscore.monitoring.performance import performance
 
 if TYPE_CHECKING:
-    from twinscore.monitoring.plan import Plan
+    from collections.abc import Sequence
+
+    from twinscore.monitoring.known_version import KnownVersion
     from twinscore.monitoring.spec import MonitorSpec
     from twinscore.monitoring.tally import WindowTally
+    from twinscore.monitoring.window_drift import DriftInTime
     from twinscore.monitoring.window_key import WindowKey
 
 __all__ = ["FORMAT", "window_figures"]
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same counts give other figures, so that those of past windows are made again."""
 
 
 def window_figures(
-    key: WindowKey, tally: WindowTally, plan: Plan | None, spec: MonitorSpec, *, mature: bool = True
+    key: WindowKey,
+    tally: WindowTally,
+    known: KnownVersion | None,
+    spec: MonitorSpec,
+    *,
+    drift: DriftInTime,
+    earlier: Sequence[WindowTally] = (),
+    mature: bool = True,
 ) -> list[Figure]:
     """Return what one window says.
+
+    Segments have no drift, because the reference profile does not tell how they were spread.
 
     Args:
         key: which window.
         tally: counts of all its sources.
-        plan: of the version; None when nobody could tell which answered, or its bundle is gone.
+        known: the version; None when nobody could tell which answered, or its bundle is gone.
         spec: what is watched.
+        drift: what was found of windows so far.
+        earlier: tallies of the windows before, from the oldest to the newest.
         mature: whether its outcomes are expected to be known.
     """
-    figure = partial(
-        Figure, model=key.model, version=key.version, role=key.role, path=key.path, segment=key.segment,
-        start=key.start, end=key.end,
-    )  # fmt: skip
+    where: dict[str, Any] = {
+        "model": key.model, "version": key.version, "role": key.role, "path": key.path, "segment": key.segment,
+        "start": key.start, "end": key.end,
+    }  # fmt: skip
+    figure = partial(Figure, **where)
     found = [*service(tally.service, figure), *runs(tally.runs, figure), *scores(tally, figure)]
-    if plan is not None and key.role == "live" and not key.segment:
-        found += model_age(plan, key.end, figure)
-    outcomes, groups = tally.parts.get("outcomes"), tally.parts.get("groups")
+    outcomes, groups, estimate, explained = (tally.parts.get(name) for name in _PARTS)
+    if known is not None and tally.rows and not key.segment:
+        found += drift.figures(tally, earlier, plan=known.plan, reference=known.reference, where=where)
+        if isinstance(explained, AttributionTally):
+            found += attribution_drift(explained, known.attribution, figure)
+    if known is not None and isinstance(estimate, EstimateTally) and tally.rows:
+        found += estimates(estimate, figure, correction=known.correction, nanny=known.nanny)
+    if known is not None and key.role == "live" and not key.segment:
+        found += model_age(known.plan, key.end, figure)
     if isinstance(outcomes, OutcomeTally) and spec.labels is not None and outcomes.rows:
         found += performance(outcomes, figure, mature=mature)
     if isinstance(groups, GroupTally) and not key.segment:
         found += fairness(groups, figure, fewest=spec.fewest_in_group, mature=mature)
     notes = "; ".join(sorted(tally.notes))
     return [replace(one, note=one.note or notes) for one in found] if notes else found
+
+
+_PARTS = ("outcomes", "groups", "estimate", "attribution")

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 from twinscore.clock import SystemClock
 from twinscore.errors import ModelNotReady, SettingsInvalid
 from twinscore.online.routes import DEPLOYMENT
-from twinscore.online.serve_config import read_user_config, running_replicas, scaling_of, write_user_config
+from twinscore.online.serve_config import (
+    changing,
+    read_user_config,
+    running_replicas,
+    scaling_of,
+    write_user_config,
+)
 
 if TYPE_CHECKING:
     from twinscore.clock import Clock
@@ -34,14 +40,15 @@ class ServeLadder:
 
     def set(self, model: str, rung: Rung, on: bool, reason: str, *, until: datetime | None = None) -> str:
         """Ask for a rung, or take that back; see `LoadLadder.set`."""
-        config = read_user_config(model, DEPLOYMENT)
-        if config is None:
-            message = f"{model} is not served; run `twinscore serve --model {model}`."
-            raise ModelNotReady(message, model=model)
-        until = until or self._clock.now() + _FOR
-        if rung == "degrade":
-            return _degrade(model, config, on, reason, until)
-        return _scale(model, config, on, until, self._clock.now())
+        with changing(model):
+            config = read_user_config(model, DEPLOYMENT)
+            if config is None:
+                message = f"{model} is not served; run `twinscore serve --model {model}`."
+                raise ModelNotReady(message, model=model)
+            until = until or self._clock.now() + _FOR
+            if rung == "degrade":
+                return _degrade(model, config, on, reason, until)
+            return _scale(model, config, on, until, self._clock.now())
 
 
 def _degrade(model: str, config: dict[str, Any], on: bool, reason: str, until: datetime) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from twinscore.errors import ModelNotReady, SchemaMismatch, StoreConflict
-from twinscore.online.serve_config import read_user_config, running_replicas, write_user_config
+from twinscore.online.serve_config import changing, read_user_config, running_replicas, write_user_config
 from twinscore.rollout.plan import promoted, rolled_back
 from twinscore.rollout.routing import Routing, Target, accept
 
@@ -79,14 +79,15 @@ def apply_routing(settings: Settings, model: str, routing: Routing, *, timeout_s
         SchemaMismatch: a challenger or shadow reads other columns than the live version.
     """
     started = time.monotonic()
-    config = read_user_config(model, DEPLOYMENT)
-    if config is None:
-        message = f"{model} is not served; run `twinscore serve --model {model}`."
-        raise ModelNotReady(message, model=model)
-    current = Routing.from_json(config["routing"])
-    accept(current, routing)
-    _check(settings, current, routing)
-    write_user_config(model, DEPLOYMENT, {**config, "routing": routing.to_json()})
+    with changing(model):
+        config = read_user_config(model, DEPLOYMENT)
+        if config is None:
+            message = f"{model} is not served; run `twinscore serve --model {model}`."
+            raise ModelNotReady(message, model=model)
+        current = Routing.from_json(config["routing"])
+        accept(current, routing)
+        _check(settings, current, routing)
+        write_user_config(model, DEPLOYMENT, {**config, "routing": routing.to_json()})
     try:
         replicas = _confirm(model, routing, started + timeout_s)
     except StoreConflict as conflict:

@@ -7,21 +7,32 @@ is taken from the controller as it is, and sent back with another user configura
 
 from __future__ import annotations
 
+import threading
 import time
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twinscore.errors import ModelNotReady
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["Processes", "processes_of", "read_user_config", "running_replicas", "scaling_of", "write_user_config"]
+__all__ = [
+    "Processes",
+    "changing",
+    "processes_of",
+    "read_user_config",
+    "running_replicas",
+    "scaling_of",
+    "write_user_config",
+]
 
 _TAKEN_OVER_S = 15.0
 _POLL_S = 0.05
 _ENDING = {"STOPPING", "STOPPED"}
+_LOCKS: dict[str, threading.Lock] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,13 @@ class Processes:
     """That run, or are on their way up."""
     ended: frozenset[str]
     """That are on their way down, or ended lately."""
+
+
+@contextmanager
+def changing(app: str) -> Iterator[None]:
+    """Let one thread of this process at a time read a configuration and write it changed, so that no change is lost."""
+    with _LOCKS.setdefault(app, threading.Lock()):
+        yield
 
 
 def read_user_config(app: str, deployment: str) -> dict[str, Any] | None:
@@ -122,13 +140,15 @@ def _scales_by(app: str, deployment: str, scaling: Mapping[str, Any] | None) -> 
 
 def _change_policy(deployment_config: Any, scaling: Mapping[str, Any]) -> None:
     """Change arguments of the autoscaling policy in Serve's own message; Serve makes the policy anew with them."""
-    from ray import cloudpickle
+    from ray import cloudpickle as untyped
+
+    cloudpickle: Any = untyped
 
     if not deployment_config.HasField("autoscaling_config"):
         return
     policy = deployment_config.autoscaling_config.policy
     known = cloudpickle.loads(policy.policy_kwargs) if policy.policy_kwargs else {}
-    policy.policy_kwargs = cloudpickle.dumps({**known, **scaling})  # type: ignore[no-untyped-call]
+    policy.policy_kwargs = cloudpickle.dumps({**known, **scaling})
 
 
 def running_replicas(app: str, deployment: str) -> int:

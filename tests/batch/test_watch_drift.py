@@ -1,0 +1,76 @@
+"""Figures of closed windows beyond counts: drift in time, expected performance, what mattered."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from twinscore.bundle.files import Bundle
+from twinscore.monitoring.spec import MonitorSpec
+from twinscore.settings import Settings
+from twinscore.wiring import bundle_store
+
+from .watched import START, Watched
+
+HOUR = timedelta(hours=1)
+ROWS = 400
+
+
+def richer(rows: pa.Table) -> pa.Table:
+    """Twice the income, which is more than one standard deviation."""
+    at = rows.schema.get_field_index("income")
+    return rows.set_column(at, rows.schema.field("income"), pc.multiply(rows["income"], 2.0))
+
+
+@pytest.fixture
+def watched(settings: Settings, bundle: Bundle) -> Watched:
+    """Six hours of answers, the last three with other incomes; looked at once."""
+    bundle_store(settings).publish(bundle.folder)
+    found = Watched(settings, bundle, MonitorSpec(attribution_share=1.0, segments=("plan",)))
+    for hour in range(6):
+        found.write(
+            hour, ROWS, start=START + hour * HOUR, step_s=8.0, stream=f"h{hour}",
+            change=richer if hour >= 3 else lambda rows: rows,
+        )  # fmt: skip
+    found.look()
+    return found
+
+
+def test_a_change_that_lasts_is_drift(watched: Watched) -> None:
+    """Two windows of three must show it: the first with other incomes is none yet, and nothing else drifts."""
+    income = {one.start: one for one in watched.figures("feature_drift", subject="income")}
+    others = [one for one in watched.figures("feature_drift") if one.subject not in ("income", "debt_ratio")]
+    many = [one.value for one in watched.figures("drifted_features", path="online")]
+
+    assert [0.0, 0.0, 0.0, 0.0, 1.0, 1.0] == [one.value for _, one in sorted(income.items())]
+    assert {0.0} == {one.value for one in others}
+    assert many[:4] == [0.0] * 4
+    assert min(one or 0.0 for one in many[4:]) >= 1.0
+    assert max(one.value or 0.0 for one in watched.figures("psi", subject="income")) > 0.5
+    assert {""} == {one.segment for one in watched.figures("feature_drift")}
+
+
+def test_a_window_that_comes_late_changes_those_after_it(watched: Watched) -> None:
+    """What an earlier window shows is part of what a later one says, so it is told anew, and the same in one look."""
+    before = watched.figures()
+    watched.write(77, ROWS, start=START + 3 * HOUR, step_s=8.0, stream="late", change=richer)
+    look = watched.look()
+    after = watched.figures()
+
+    assert [START + hour * HOUR for hour in range(3, 6)] == list(look.windows)[:3]
+    assert before != after
+    assert () == watched.look().windows
+    assert after == watched.figures()
+
+
+def test_windows_say_what_to_expect_and_what_mattered(watched: Watched) -> None:
+    """Without a label there are estimates with their intervals, and the ranking of the explained rows."""
+    auc = watched.figures("estimated_auc", segment="", path="online")
+    ranks = watched.figures("attribution_ndcg")
+
+    assert 6 == len(auc) == len(ranks)
+    assert all(one.low is not None and one.low < (one.value or 0) < (one.high or 0) for one in auc)
+    assert all(0.5 < (one.value or 0.0) <= 1.0 and one.rows == ROWS for one in ranks)
