@@ -22,6 +22,7 @@ from twinscore.online.spec import load_serve_spec
 HEAD = "model: loans\nmonitor:\n  rules:\n"
 FULL = """\
 model: loans
+degrade: {version: "@cheap", p99_ms: 250}
 monitor:
   window: 1h
   groups: [sex]
@@ -135,6 +136,33 @@ def test_mistakes_are_refused_with_line_and_column(tmp_path: Path, rule: str, co
 
     assert said in caught.value.message
     assert f"(line 4, column {column})" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("do", "more", "said"),
+    [
+        ("page", "", "somebody to page"),
+        ("{page: {to: oncal}}", "notify: {kind: email, name: oncall, host: h, sender: a@b.c, to: a@b.c}", "'oncall'"),
+        ("{ticket: {to: github}}", "", "loans.yaml, monitor.rules[0].do[0].ticket.to: A rule must name what"),
+        ("retrain", "", "a spec to train by"),
+        ("degrade", "", "a cheaper way"),
+        ("{retrain: {spec: specs/train.yaml}}", "", ""),
+        ("{ticket: {to: sql}}", "", ""),
+    ],
+)
+def test_what_is_asked_for_must_be_set_up(tmp_path: Path, do: str, more: str, said: str) -> None:
+    """A receiver that is not there, or a way that there is not, is refused at load and not when it is needed."""
+    path = tmp_path / "loans.yaml"
+    metric = "latency_ms_p99" if do == "degrade" else "psi"
+    path.write_text(f"{HEAD}    - {{name: a, metric: {metric}, when: value > 1, do: {do}}}\n  {more}\n")
+    if not said:
+        assert 1 == len(load_serve_spec(path).monitor.rules)
+        return
+    with pytest.raises(SettingsInvalid) as caught:
+        load_serve_spec(path)
+
+    assert said in caught.value.message
+    assert "(line 4, column " in caught.value.message
 
 
 @pytest.mark.parametrize(

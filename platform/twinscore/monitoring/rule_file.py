@@ -17,6 +17,7 @@ from twinscore.monitoring.condition_text import parse_condition
 from twinscore.monitoring.metric import Metric, metric_named
 from twinscore.monitoring.quantity import seconds_of, show_seconds
 from twinscore.monitoring.rule import Cadence, Clear, Rule, Windows
+from twinscore.monitoring.rule_needs import check_needs
 from twinscore.monitoring.selector import DIMENSIONS, Dimension, Selectors, default_each
 from twinscore.monitoring.spec import MonitorSpec
 from twinscore.monitoring.wish import Wish, read_wish
@@ -75,7 +76,9 @@ def read_monitor(document: object, *, source: str, within: str = "monitor.") -> 
     if "playbook" in document:
         changes["playbook"] = document["playbook"]
     with _within(within.rstrip("."), source):
-        return replace(spec, **changes)
+        spec = replace(spec, **changes)
+        check_needs(spec)
+    return spec
 
 
 def read_rules(document: object, *, source: str, within: str = "rules") -> tuple[Rule, ...]:

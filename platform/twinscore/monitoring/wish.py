@@ -48,7 +48,7 @@ OPTIONS: dict[Action, dict[str, Option]] = {
         "cases": Option("count", 50, "answered rows that are drawn from the groups in question"),
         "blind": Option("truth", default=True, says="whether people see what the model said only after their own say"),
     },
-    "retrain": {"spec": Option("text", "", "spec of the training job; empty means that of the live version")},
+    "retrain": {"spec": Option("text", "", "spec of the training job; empty means that of monitor.retrain")},
     "page": {"to": _TO},
 }
 """The options of each action by name; each action has `after` beside them."""

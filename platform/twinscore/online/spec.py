@@ -9,6 +9,7 @@ from twinscore.cache.spec import CacheSpec, read_cache_spec
 from twinscore.document import load_document, located, read_value
 from twinscore.errors import SettingsInvalid
 from twinscore.monitoring.rule_file import read_monitor
+from twinscore.monitoring.rule_needs import first_asking
 from twinscore.monitoring.spec import MonitorSpec
 from twinscore.online.degrade_spec import DegradeSpec
 from twinscore.rollout.plan import RoutingPlan
@@ -171,6 +172,10 @@ def _read(document: dict[str, Any], *, source: str) -> ServeSpec:
         document["monitor"] = read_monitor(document["monitor"], source=source)
     plan = document.pop("routing", None)
     spec = read_value(ServeSpec, document, source=source)
+    asking = first_asking(spec.monitor, "degrade")
+    if spec.degrade is None and asking is not None:
+        message = f"{source}, {asking}, asks for a cheaper way to answer; say under `degrade` which."
+        raise SettingsInvalid(message, source=source, key=asking)
     return spec if plan is None else replace(spec, routing=RoutingPlan.from_document(plan))
 
 
