@@ -15,6 +15,7 @@ PUBLIC = [
     "freshness",
     "labels",
     "load_settings",
+    "monitor_report",
     "parity",
     "retry",
     "score",
