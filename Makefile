@@ -63,7 +63,7 @@ test: $(STAMP) ## Run the standard suite, in two processes side by side.
 test-slow: $(STAMP) ## Run only the tests that take more than a minute each.
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-.PHONY: chaos bench bench-batch bench-online bench-rollouts
+.PHONY: chaos bench bench-batch bench-online bench-rollouts bench-watch
 chaos: $(STAMP) ## Kill processes, a hundred times: driver, workers and raylet of batch runs (half an hour).
 	@$(BIN)/python -m pytest -m chaos -s $(ARGS)
 
@@ -75,6 +75,9 @@ bench-batch: $(STAMP) ## Measure the batch path into benchmarks/results/batch.js
 
 bench-online: $(STAMP) ## Measure the online path beside its peers into benchmarks/results/online.json (needs wrk; an hour).
 	@$(BIN)/python benchmarks/online.py $(ARGS)
+
+bench-watch: $(STAMP) ## Measure what watching costs beside a numpy pass into benchmarks/results/watch.json (a quarter of an hour).
+	@$(BIN)/python benchmarks/watch.py $(ARGS)
 
 bench-rollouts: $(STAMP) ## Simulate good and bad rollouts into benchmarks/results/rollouts.json (some ten minutes).
 	@$(BIN)/python benchmarks/rollouts.py $(ARGS)
