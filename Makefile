@@ -76,6 +76,9 @@ bench-batch: $(STAMP) ## Measure the batch path into benchmarks/results/batch.js
 bench-online: $(STAMP) ## Measure the online path beside its peers into benchmarks/results/online.json (needs wrk; an hour).
 	@$(BIN)/python benchmarks/online.py $(ARGS)
 
+bench-watch: $(STAMP) ## Measure what watching costs beside a numpy pass into benchmarks/results/watch.json (a quarter of an hour).
+	@$(BIN)/python benchmarks/watch.py $(ARGS)
+
 bench-rollouts: $(STAMP) ## Simulate good and bad rollouts into benchmarks/results/rollouts.json (some ten minutes).
 	@$(BIN)/python benchmarks/rollouts.py $(ARGS)
 

@@ -34,7 +34,18 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def make_home(home: Path, rows: int) -> None:
-    """Write a version, and a log of so many rows in compacted pieces."""
+    """Write a version, and a log of so many rows in compacted pieces; what is there already stays."""
+    from twinscore.bundle.files import read_bundle
+
+    names = [f"f{number:02d}" for number in range(FEATURES)]
+    if not (home / "lake" / "bundles").is_dir():
+        _bundle(home, names)
+    bundle = read_bundle(next((home / "lake" / "bundles").iterdir()))
+    for number in range(-(-rows // PIECE_ROWS)):
+        _piece(home, bundle.contract, bundle.digest, number + 1, min(PIECE_ROWS, rows - number * PIECE_ROWS), names)
+
+
+def _bundle(home: Path, names: list[str]) -> None:
     import xgboost
 
     from twinscore.bundle.calibration import fit_classes
@@ -46,7 +57,6 @@ def make_home(home: Path, rows: int) -> None:
     from twinscore.contract.infer import infer_contract
 
     rng = np.random.default_rng(1)
-    names = [f"f{number:02d}" for number in range(FEATURES)]
     cells = rng.normal(size=(20_000, FEATURES)).astype(np.float64)
     table = pa.table({"row_id": np.arange(len(cells)), **{name: cells[:, at] for at, name in enumerate(names)}})
     contract = infer_contract(table, name=MODEL, key=["row_id"])
@@ -68,8 +78,6 @@ def make_home(home: Path, rows: int) -> None:
         calibration=fit_classes(np.column_stack([1 - score, score]), outcome.astype(np.int64)),
     )  # fmt: skip
     folder.rename(folder.with_name(digest))
-    for number in range(-(-rows // PIECE_ROWS)):
-        _piece(home, contract, digest, number + 1, min(PIECE_ROWS, rows - number * PIECE_ROWS), names)
 
 
 def _piece(home: Path, contract: Any, digest: str, number: int, rows: int, names: list[str]) -> None:
@@ -78,6 +86,9 @@ def _piece(home: Path, contract: Any, digest: str, number: int, rows: int, names
     from twinscore.audit.places import STREAMS, file_name, model_folder, part_name
     from twinscore.audit.rows import log_schema
 
+    stream = model_folder(home / "lake", MODEL) / STREAMS / "r1"
+    if (stream / file_name(number, "head")).exists():
+        return
     rng = np.random.default_rng(number)
     score = rng.beta(2, 3, rows).astype(np.float32).astype(np.float64)
     decided = np.where(score >= 0.5, 1, 0)
@@ -123,7 +134,6 @@ def _piece(home: Path, contract: Any, digest: str, number: int, rows: int, names
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns, schema=schema), folder / name, row_group_size=GROUP_ROWS, compression="zstd")
     sha = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    stream = folder / STREAMS / "r1"
     stream.mkdir(parents=True, exist_ok=True)
     head = Head("r1", number, first, rows, "", f"{number:064x}", 0, 0, parts=(Part(name, rows, sha),))
     (stream / file_name(number, "head")).write_bytes(encode_head(head))
@@ -222,10 +232,10 @@ def run_here(way: str, home: Path) -> None:
     print(json.dumps({**found, "seconds": took, "cpu_seconds": cpu, "peak_mb": peak}))
 
 
-def measure(rows: int, turns: int, *, ray: bool) -> dict[str, Any]:
+def measure(rows: int, turns: int, kept: Path | None, *, ray: bool) -> dict[str, Any]:
     """Run all ways in turns and return what they took."""
     with tempfile.TemporaryDirectory(prefix="twinscore-watch-") as scratch:
-        home = Path(scratch) / "home"
+        home = kept or Path(scratch) / "home"
         make_home(home, rows)
         found: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
         for turn in range(turns):
@@ -256,13 +266,17 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--ray", action="store_true", help="run the job on a private Ray too")
     parser.add_argument("--way", choices=WAYS)
-    parser.add_argument("--home", type=Path)
+    parser.add_argument("--home", type=Path, help="folder of the log, kept; made as far as it is not there")
+    parser.add_argument("--make", action="store_true", help="only make the log in --home")
     parser.add_argument("--output", type=Path, default=RESULT)
     given = parser.parse_args()
     if given.way:
         run_here(given.way, given.home)
         return
-    result = measure(given.rows, given.turns, ray=given.ray)
+    if given.make:
+        make_home(given.home, given.rows)
+        return
+    result = measure(given.rows, given.turns, given.home, ray=given.ray)
     given.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result["best"], indent=1), f"ratio {result['ratio']} (target: at most 1.5)")
 
