@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["are_checks", "check_id", "is_check"]
+__all__ = ["are_checks", "check_id", "checks_between", "is_check"]
 
 _PREFIX = "parity-"
 _WORD = 8
@@ -49,6 +49,15 @@ def are_checks(request_ids: pa.ChunkedArray, salt: bytes) -> NDArray[np.bool_]:
     for place in named.tolist():
         found[place] = is_check(request_ids[place].as_py(), salt)
     return found
+
+
+def checks_between(lowest: str, highest: str) -> bool:
+    """Tell whether any id between two, both included, may be of a check.
+
+    >>> checks_between("0198", "01a2"), checks_between("0198", "q-7")
+    (False, True)
+    """
+    return lowest < f"{_PREFIX}\x7f" and highest >= _PREFIX
 
 
 def _mark(word: str, salt: bytes) -> str:

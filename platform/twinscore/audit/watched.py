@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from twinscore.audit.checks import checks_between
 from twinscore.audit.disk import Disk
 from twinscore.audit.head import decode_head
 from twinscore.audit.places import STREAMS, file_name
@@ -85,7 +86,8 @@ def read_watched(
     Args:
         folder: of the model's audit log.
         contract_of: the contract of a bundle, by the bundle's digest.
-        columns: picks from the columns that there are, told which bundles answered some of the rows.
+        columns: picks from the columns that there are, told which bundles answered some of the rows. The request's id
+            comes in any case where rows may be the platform's own checks, see `audit.checks`.
 
     Raises:
         AuditDamaged: the piece is damaged.
@@ -111,8 +113,20 @@ def _parts(paths: Sequence[Path], columns: ColumnsOf) -> Iterator[pa.Table]:
         with pq.ParquetFile(path, read_dictionary=_FEW) as file:
             digests = pc.unique(file.read(columns=["bundle_digest"])["bundle_digest"]).to_pylist()
             names = columns(file.schema_arrow.names, digests)
+            if "request_id" not in names and _may_hold_checks(file.metadata):
+                names = [*names, "request_id"]
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=names):
                 yield pa.Table.from_batches([batch]).select(names)
+
+
+def _may_hold_checks(metadata: pq.FileMetaData) -> bool:
+    """Tell from the footer alone, because ids are a large part of a file, and checks a rare one."""
+    place = metadata.schema.names.index("request_id")
+    for number in range(metadata.num_row_groups):
+        known = metadata.row_group(number).column(place).statistics
+        if known is None or not known.has_min_max or checks_between(known.min, known.max):
+            return True
+    return False
 
 
 def _records(
@@ -124,7 +138,7 @@ def _records(
     for digest, members in by_contract.items():
         table = table_of(members, _contract(digest, members, contract_of) if digest else None)
         digests = list(dict.fromkeys([entry.record.bundle_digest for entry in members]))
-        yield table.select(columns(table.column_names, digests))
+        yield table.select(list(dict.fromkeys([*columns(table.column_names, digests), "request_id"])))
 
 
 def _contract(digest: str, entries: Sequence[Entry], contract_of: Callable[[str], Contract]) -> Contract:

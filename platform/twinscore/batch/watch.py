@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 import structlog
 
+from twinscore.audit.operate import audit_salt
 from twinscore.batch.actors import answers, free_cores
 from twinscore.batch.session import ray_session
 from twinscore.batch.watch_due import how_of, runs_of, sources_of, what_is_due
@@ -100,7 +101,8 @@ def watch_once(
             {**asdict(source), "do": do} for source in sources
             if (do := what_is_due(source, entries.get(source.name), spec, labels_token=token, now=now)) is not None
         ]  # fmt: skip
-        job = WatchJob(str(lake), model, spec, how_of(spec), path, token, now.isoformat())
+        salt = str(audit_salt(settings.home.resolve()))
+        job = WatchJob(str(lake), salt, model, spec, how_of(spec), path, token, now.isoformat())
         found = (count or _count_on_ray)(settings, job, due)
         bundles = bundles_in(lake)
         bundle_of = cache(lambda digest: read_bundle(bundles.path(digest)) if bundles.has(digest) else None)

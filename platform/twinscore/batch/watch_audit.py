@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twinscore.audit.checks import are_checks
 from twinscore.audit.record import FEATURE
 from twinscore.audit.watched import piece_state, read_watched
 from twinscore.monitoring.contribution import Contribution
@@ -108,14 +109,16 @@ def count_piece(
     bundle_of: Callable[[str], Bundle],
     spec: MonitorSpec,
     length: timedelta,
+    salt: bytes,
     labels: KnownLabels | None = None,
     glance: bool = False,
 ) -> CountedPiece | None:
-    """Count every record of a piece of the log in `folder`; None when it is gone.
+    """Count every record of a piece of the log in `folder`, but the platform's own checks; None when it is gone.
 
     Args:
         bundle_of: a bundle by its digest.
         length: of a window.
+        salt: of the audit log; tells checks from traffic.
         labels: outcomes; None where none are watched.
         glance: only look which outcomes are known, and count nothing.
 
@@ -135,7 +138,8 @@ def count_piece(
     rows = requests = 0
     last = -1
     told = None if labels is None else labels.begin()
-    for table in tables:
+    for whole in tables:
+        table = _traffic(whole, salt)
         first = _first_of_record(table["sequence"].to_numpy(), last)
         last = int(table["sequence"][-1].as_py()) if table.num_rows else last
         requests += int(np.count_nonzero(first))
@@ -143,6 +147,14 @@ def count_piece(
         for key, digest, mask in _groups(table, model, length):
             _add(found, key, digest, table, mask, first, reading, told)
     return CountedPiece(state._replace(chain=chain), found, rows, requests, "" if told is None else told.digest)
+
+
+def _traffic(table: pa.Table, salt: bytes) -> pa.Table:
+    """Return the rows that somebody asked for."""
+    if "request_id" not in table.column_names:
+        return table
+    checks = are_checks(table["request_id"], salt)
+    return table.filter(pa.array(~checks)) if checks.any() else table
 
 
 def _add(

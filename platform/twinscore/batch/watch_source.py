@@ -26,6 +26,8 @@ class WatchJob(NamedTuple):
 
     lake: str
     """The lake, on a file system that every node sees."""
+    salt: str
+    """File of the salt of the audit log."""
     model: str
     spec: MonitorSpec
     how: str
@@ -39,6 +41,7 @@ class WatchSource:
     """The actor: keeps bundles and labels, and counts one source per call."""
 
     def __init__(self, job: WatchJob) -> None:
+        from twinscore.audit.head import load_secret
         from twinscore.batch.watch_labels import KnownLabels
         from twinscore.bundle.lean import import_xgboost_lean
         from twinscore.monitoring.spec import period
@@ -52,6 +55,7 @@ class WatchSource:
         self._store = window_store(Path(job.lake), job.model)
         self._now = datetime.fromisoformat(job.now)
         labels = job.spec.labels
+        self._salt = load_secret(Path(job.salt))
         self._labels = None if labels is None else KnownLabels(labels, job.labels_path, self._now)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -105,7 +109,7 @@ class WatchSource:
         if source.kind == "piece":
             return count_piece(
                 model_folder(Path(job.lake), job.model), source.piece, model=job.model, bundle_of=self._bundle,
-                spec=job.spec, length=self._length, labels=self._labels, glance=glance,
+                spec=job.spec, length=self._length, salt=self._salt, labels=self._labels, glance=glance,
             )  # fmt: skip
         run = open_run(Path(source.folder))
         bundle = self._bundle(run.manifest["bundle_digest"])
