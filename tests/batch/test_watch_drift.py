@@ -8,9 +8,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from twinscore.audit.checks import check_id
+from twinscore.audit.head import load_secret
+from twinscore.audit.operate import audit_salt
+from twinscore.audit.record import encode_record
 from twinscore.bundle.files import Bundle
 from twinscore.monitoring.spec import MonitorSpec
+from twinscore.scoring.table import score
 from twinscore.settings import Settings
+from twinscore.testing.models import make_rows
 from twinscore.wiring import bundle_store
 
 from .watched import START, Watched
@@ -74,3 +80,27 @@ def test_windows_say_what_to_expect_and_what_mattered(watched: Watched) -> None:
     assert 6 == len(auc) == len(ranks)
     assert all(one.low is not None and one.low < (one.value or 0) < (one.high or 0) for one in auc)
     assert all(0.5 < (one.value or 0.0) <= 1.0 and one.rows == ROWS for one in ranks)
+
+
+def test_checks_of_the_platform_are_no_traffic(watched: Watched) -> None:
+    """Requests by which both paths are compared are left out, compacted or not; a name alone does not do it."""
+    start = START + 8 * HOUR
+    ids = [check_id(load_secret(audit_salt(watched.settings.home))), check_id(b"another salt"), "q-88-0"]
+    table = watched.bundle.checker.conform(make_rows("binary", 3, 88).drop_columns(["label"]))
+    answers = score(table, watched.bundle).to_pylist()
+    at = int(start.timestamp() * 1e6)
+    records = [
+        watched.record(name, at + number, list(row.values()), answers[number])
+        for number, (name, row) in enumerate(zip(ids, table.to_pylist(), strict=True))
+    ]
+    writer = watched.writer("checks", 60_000)
+    writer.commit([encode_record(one) for one in records])
+    writer.close()
+    watched.look()
+    before = watched.figures("requests", start=start, segment="")
+    watched.compact()
+    watched.spec = MonitorSpec(attribution_share=0.0)  # counted anew, from Parquet
+    watched.look()
+
+    assert [2.0] == [one.value for one in before]
+    assert [2.0] == [one.value for one in watched.figures("requests", start=start, segment="")]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from twinscore.batch.shadow_report import ShadowReport
     from twinscore.batch.watch import Look
     from twinscore.batch.watch_report import MonitorReport
+    from twinscore.monitoring.figure import Figure
     from twinscore.monitoring.parity_report import ParityFindings
     from twinscore.monitoring.spec import MonitorSpec
     from twinscore.settings import Settings
@@ -105,18 +106,26 @@ def watch(
         looks: how many with `every`; None goes on for ever.
     """
     from twinscore.batch.watch import watch_again, watch_once
+    from twinscore.control.parity_check import watched_parity
     from twinscore.monitoring.spec import MonitorSpec
+    from twinscore.online.spec import ServeSpec, load_serve_spec
     from twinscore.stack import connect
 
     settings = settings or load_settings()
-    if not isinstance(spec, MonitorSpec):
-        from twinscore.online.spec import load_serve_spec
+    served = ServeSpec(model=model) if spec is None else None
+    if isinstance(spec, MonitorSpec):
+        served = ServeSpec(model=model, monitor=spec)
+    elif spec is not None:
+        served = load_serve_spec(Path(spec))
+    assert served is not None
 
-        spec = MonitorSpec() if spec is None else load_serve_spec(Path(spec)).monitor
+    def parity(start: datetime, end: datetime) -> Sequence[Figure]:
+        return watched_parity(settings, model, served, since=start, until=end) if served.monitor.parity_rows else ()
+
     with connect(settings):
         if every is not None:
-            watch_again(settings, model, spec, every=every, on_look=on_look, looks=looks)
+            watch_again(settings, model, served.monitor, every=every, parity=parity, on_look=on_look, looks=looks)
             return None
-        look = watch_once(settings, model, spec)
+        look = watch_once(settings, model, served.monitor, parity=parity)
     on_look(look)
     return look

@@ -1,152 +1,86 @@
-"""How old batch predictions and the live version are, what waits to be scored, and how runs end, as figures."""
+"""How old batch predictions are, what waits to be scored, and what was begun and left, as figures of a look."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from twinscore.batch.freshness import check_freshness
 from twinscore.batch.runs import instant, known_runs
 from twinscore.errors import TwinscoreError
 from twinscore.monitoring.figure import Figure
-from twinscore.wiring import load_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from pathlib import Path
 
     from twinscore.batch.freshness import Freshness
-    from twinscore.batch.runs import KnownRuns
-    from twinscore.settings import Settings
 
-__all__ = ["LiveVersion", "batch_figures", "staleness_figures"]
+__all__ = ["LOOKED_AT", "staleness_figures"]
 
-_WINDOW = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class LiveVersion:
-    """Which version is live, and since when it exists."""
-
-    version: str
-    created_at: datetime | None
-    time_column: str | None = None
-    """The model's event time."""
+LOOKED_AT = ("prediction_age_s", "input_waiting_rows", "runs_interrupted")
+"""Metrics that a look tells, and that cannot be made again from counts."""
+_SHOWN = 3
+_NO_RUN = "there is no committed run"
 
 
 def staleness_figures(
-    settings: Settings,
+    lake: Path,
     model: str,
-    now: datetime,
+    start: datetime,
+    end: datetime,
     *,
-    since: datetime | None = None,
     datasets: Sequence[str] = (),
-    live: LiveVersion | None = None,
+    time_of: Callable[[str], str | None] = lambda digest: None,
 ) -> list[Figure]:
-    """Return the figures of the topics `staleness` and `batch`; what cannot be told has no value and a note.
+    """Return how stale the newest runs are, and which were begun in the window and have nobody who writes them.
+
+    What cannot be told has no value and a note. Without any run there is no figure.
 
     Args:
-        now: end of the window, and what ages are reckoned from.
-        since: runs that ended from then on; None is a day before.
+        lake: of the settings.
+        start: of the window.
+        end: of it, and what ages are reckoned from.
         datasets: of the runs, see `known_runs`; empty means all of the model's.
-        live: the live version; None asks the registry.
+        time_of: the column of the event time, by the digest of a bundle.
     """
-    why = ""
-    if live is None:
-        try:
-            live = _live(settings, model)
-        except TwinscoreError as error:
-            why = error.message
-    lake = settings.lake.resolve()
     runs = known_runs(lake, model, datasets)
     # The newest run of each dataset that was named, or of all.
     newest = [run for name in datasets for run in known_runs(lake, model, [name]).committed[:1]]
+    newest = newest or list(runs.committed[:1])
+    if not newest and not runs.interrupted:
+        return []
     looks: list[Freshness] = []
-    for run in newest or runs.committed[:1]:
+    why = _NO_RUN
+    for run in newest:
         try:
-            looks.append(check_freshness(run, now=now, time_column=None if live is None else live.time_column))
+            looks.append(check_freshness(run, now=end, time_column=time_of(run.manifest["bundle_digest"])))
         except TwinscoreError as error:
-            why = why or error.message
-    start = since or now - _WINDOW
-    figures = batch_figures(model, runs, start, now)
-    figures += [_age(model, looks, start, now), _waiting(model, looks, start, now)]
-    return [*figures, _model_age(model, live, why, start, now)]
+            why = error.message
+    version = newest[0].manifest["version"] if newest else ""
+    figure = partial(Figure, model=model, version=version, role="batch", path="batch", start=start, end=end)
+    return [_age(looks, why, figure), _waiting(looks, why, figure), _interrupted(runs.interrupted, figure, start, end)]
 
 
-def batch_figures(model: str, runs: KnownRuns, start: datetime, end: datetime) -> list[Figure]:
-    """Return `run_s`, `runs_failed` and `quarantine_share` of the runs that ended in a window; pure.
-
-    A run that broke its limits failed, and so did one that was begun and that nobody writes. One whose input could not
-    be opened leaves nothing behind: the exit code of its command is what tells.
-    """
-    ended = [run.manifest for run in runs.committed if start <= instant(run.manifest["finished_at"]) < end]
-    refused = [run.manifest for run in runs.refused if start <= instant(run.manifest["finished_at"]) < end]
-    given_up = [facts for facts in runs.interrupted if start <= instant(facts["started_at"]) < end]
-    seconds = [_seconds(one) for one in ended]
-    failed = len(refused) + len(given_up)
-    rows = sum(one["rows_in"] for one in (*ended, *refused))
-    quarantined = sum(one["rows_quarantined"] for one in (*ended, *refused))
-    names = [f"run {one['run_id']} was refused: {one['refused']}" for one in refused]
-    names += [f"run {one['run_id']} was begun and not finished" for one in given_up]
-    nothing = "no run ended in the window"
-    make = _maker(model, ended[0]["version"] if ended else "", start, end)
-    return [
-        make("run_s", seconds[0] if seconds else None, rows=len(ended), note="" if seconds else nothing),
-        make("runs_failed", float(failed), rows=len(ended) + failed, note="; ".join(names[:3])),
-        make("quarantine_share", quarantined / rows if rows else None, rows=rows, note="" if rows else nothing),
-    ]
-
-
-def _age(model: str, looks: Sequence[Freshness], start: datetime, end: datetime) -> Figure:
-    make = _maker(model, "", start, end)
+def _age(looks: Sequence[Freshness], why: str, figure: Callable[..., Figure]) -> Figure:
     if not looks:
-        return make("prediction_age_s", None, note="there is no committed run")
+        return figure(metric="prediction_age_s", value=None, note=why)
     oldest = max(looks, key=lambda one: one.data_age)
-    return make("prediction_age_s", oldest.data_age.total_seconds(), rows=oldest.rows_then, note=oldest.reason)
+    return figure(
+        metric="prediction_age_s", value=oldest.data_age.total_seconds(), rows=oldest.rows_then, note=oldest.reason
+    )
 
 
-def _waiting(model: str, looks: Sequence[Freshness], start: datetime, end: datetime) -> Figure:
-    make = _maker(model, "", start, end)
+def _waiting(looks: Sequence[Freshness], why: str, figure: Callable[..., Figure]) -> Figure:
     counts = [one.rows_waiting for one in looks if one.rows_waiting is not None]
     if len(counts) < len(looks) or not looks:
-        note = next((one.reason for one in looks if one.rows_waiting is None), "there is no committed run")
-        return make("input_waiting_rows", None, note=note)
-    return make("input_waiting_rows", float(sum(counts)), rows=sum(one.rows_now or 0 for one in looks))
+        note = next((one.reason for one in looks if one.rows_waiting is None), why)
+        return figure(metric="input_waiting_rows", value=None, note=note)
+    return figure(metric="input_waiting_rows", value=float(sum(counts)), rows=sum(one.rows_now or 0 for one in looks))
 
 
-def _model_age(model: str, live: LiveVersion | None, why: str, start: datetime, end: datetime) -> Figure:
-    if live is None or live.created_at is None:
-        said = why or "the model card does not say when the version was made"
-        return _maker(model, "" if live is None else live.version, start, end, live=True)(
-            "model_age_s", None, note=said
-        )
-    age_s = max((end - live.created_at).total_seconds(), 0.0)
-    return _maker(model, live.version, start, end, live=True)("model_age_s", age_s)
-
-
-def _maker(model: str, version: str, start: datetime, end: datetime, *, live: bool = False) -> Callable[..., Figure]:
-    def make(metric: str, value: float | None, **more: Any) -> Figure:
-        return Figure(
-            model=model, version=version, role="live" if live else "batch", path="online" if live else "batch",
-            start=start, end=end, metric=metric, value=value, **more,
-        )  # fmt: skip
-
-    return make
-
-
-def _seconds(manifest: Mapping[str, Any]) -> float:
-    """Return how long a run took, from the beginning of its first attempt."""
-    return (instant(manifest["finished_at"]) - instant(manifest["started_at"])).total_seconds()
-
-
-def _live(settings: Settings, model: str) -> LiveVersion:
-    """Return the version that `@serving` names, or `@champion` where nobody promotes."""
-    try:
-        version, bundle = load_version(settings, f"{model}@serving")
-    except TwinscoreError:
-        version, bundle = load_version(settings, f"{model}@champion")
-    created = bundle.card.created_at
-    made = datetime.fromisoformat(created) if created else None
-    if made is not None and made.tzinfo is None:
-        made = made.replace(tzinfo=UTC)
-    return LiveVersion(version.version, made, bundle.card.time)
+def _interrupted(begun: Sequence[object], figure: Callable[..., Figure], start: datetime, end: datetime) -> Figure:
+    ids = [one["run_id"] for one in begun if isinstance(one, dict) and start <= instant(one["started_at"]) < end]
+    note = ", ".join(ids[:_SHOWN])
+    return figure(metric="runs_interrupted", value=float(len(ids)), rows=len(ids), note=note)

@@ -18,10 +18,10 @@ import structlog
 from twinscore.audit.operate import audit_salt
 from twinscore.batch.actors import answers, free_cores
 from twinscore.batch.session import ray_session
-from twinscore.batch.watch_due import how_of, runs_of, sources_of, what_is_due
+from twinscore.batch.stale_figures import staleness_figures
+from twinscore.batch.watch_due import how_of, sources_of, what_is_due
 from twinscore.batch.watch_labels import labels_token, placed_labels
 from twinscore.batch.watch_source import WatchJob, WatchSource
-from twinscore.batch.watch_staleness import staleness
 from twinscore.batch.watch_windows import revise_windows
 from twinscore.bundle.files import read_bundle
 from twinscore.clock import SystemClock
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from twinscore.bundle.files import Bundle
     from twinscore.clock import Clock
+    from twinscore.monitoring.figure import Figure
     from twinscore.monitoring.spec import MonitorSpec
     from twinscore.settings import Settings
 
@@ -74,12 +75,14 @@ def watch_once(
     spec: MonitorSpec,
     *,
     clock: Clock | None = None,
+    parity: Callable[[datetime, datetime], Sequence[Figure]] | None = None,
     count: Callable[[Settings, WatchJob, Sequence[dict[str, Any]]], list[dict[str, Any]]] | None = None,
 ) -> Look:
     """Count what is new or changed, make the figures of windows that it changes, and return what was done.
 
     Args:
         clock: tells which windows are closed, and how old rows are.
+        parity: checks both paths on samples of what they did in a window; None leaves that out.
         count: counts sources and returns the answers of `WatchSource`; None counts on Ray.
 
     Raises:
@@ -108,7 +111,13 @@ def watch_once(
         bundle_of = cache(lambda digest: read_bundle(bundles.path(digest)) if bundles.has(digest) else None)
         windows = revise_windows(
             store, spec, length=length, now=now, known_of=_known(bundle_of),
-            look=lambda start, end: staleness(runs_of(lake, model, spec).values(), start, end, bundle_of),
+            look=lambda start, end: [
+                *staleness_figures(
+                    lake, model, start, end, datasets=spec.datasets,
+                    time_of=lambda digest: None if (bundle := bundle_of(digest)) is None else bundle.card.time,
+                ),
+                *(() if parity is None else parity(start, end)),
+            ],
         )  # fmt: skip
         store.consolidate()
     did = [answer.get("did", "") for answer in found]
@@ -128,6 +137,7 @@ def watch_again(
     spec: MonitorSpec,
     *,
     every: timedelta,
+    parity: Callable[[datetime, datetime], Sequence[Figure]] | None = None,
     on_look: Callable[[Look], object] = lambda look: None,
     looks: int | None = None,
     wait: Callable[[float], object] = time.sleep,
@@ -136,6 +146,7 @@ def watch_again(
 
     Args:
         every: from the beginning of one look to the next; a look that takes longer is followed at once.
+        parity: as of `watch_once`.
         on_look: is told of each.
         looks: how many; None goes on for ever.
         wait: waits so many seconds.
@@ -147,7 +158,7 @@ def watch_again(
             began = clock.monotonic_s()
             number += 1
             try:
-                on_look(watch_once(settings, model, spec))
+                on_look(watch_once(settings, model, spec, parity=parity))
             except StoreConflict as error:  # another job does what this one would
                 _log.warning("watch_skipped", model=model, reason=error.message)
             if looks is None or number < looks:

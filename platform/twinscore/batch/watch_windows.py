@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from twinscore.batch.stale_figures import LOOKED_AT as OF_RUNS
 from twinscore.batch.watch_due import mature_from
 from twinscore.monitoring.tally import WindowTally
 from twinscore.monitoring.window_drift import DriftInTime, looked_back
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LOOKED_AT", "revise_windows", "window_tallies"]
 
-LOOKED_AT = ("prediction_age_s", "input_waiting_rows")
-"""Metrics that are seen at a look and cannot be made again from counts."""
+LOOKED_AT = (*OF_RUNS, "parity_checked", "parity_differing", "parity_bits", "parity_feature_differing")
+"""Metrics that a look tells, and that cannot be made again from counts."""
 _NOTHING = "nothing was counted"
 _AT_A_TIME = 24
 """Windows whose tallies are in memory together."""

@@ -132,7 +132,8 @@ _ALL = [
     *_metrics(
         "batch",
         ("run_s", "s", "", "seconds of a run"),
-        ("runs_failed", "count", "", "runs that did not commit"),
+        ("runs_failed", "count", "", "runs that were refused as a whole"),
+        ("runs_interrupted", "count", "", "runs that were begun and that nobody finishes"),
         ("quarantine_share", "share", "", "rows of runs that the contract refused"),
     ),
     *_metrics(
