@@ -1,6 +1,7 @@
 """How often a window without drift alarms, and how often a small drift is found: simulated, through the real judge.
 
     python benchmarks/drift.py [--sizes 50,1000,100000] [--windows 1000] [--references 10] [--reference-rows 30000]
+    python benchmarks/drift.py --sizes 50,200,1000 --many 20000
 
 A hundred features of `drift_population.py`; the references are drawn from the same population as the windows, and each
 makes its own bins. Every window is judged as it is, and again with one feature moved by so many of its standard
@@ -22,8 +23,8 @@ from drift_population import code, population, reference_from, window_from
 
 from twinscore.bundle.shift import psi
 from twinscore.monitoring.drift_finding import findings_of, proof_of
-from twinscore.monitoring.drift_level import adjusted, level_of
-from twinscore.monitoring.drift_proof import Floor
+from twinscore.monitoring.drift_level import adjusted, level_of, simes
+from twinscore.monitoring.drift_proof import Floor, prove
 from twinscore.monitoring.spec import WatchedDrift
 
 if TYPE_CHECKING:
@@ -86,10 +87,31 @@ def simulate(sizes: list[int], windows: int, references: int, reference_rows: in
     return {
         "seconds": {name: round(float(np.median(values)), 4) for name, values in times.items()},
         "sizes": {
-            str(size): _told(held, per_reference * references) | {"worst_reference": worst[size] / per_reference}
+            str(size): _told(held, per_reference * references)
+            | {"references": references, "worst_reference": worst[size] / per_reference}
             for size, held in counts.items()
         },
     }
+
+
+def many(sizes: list[int], windows: int, references: int, reference_rows: int, seed: int = 2_006) -> dict[str, Any]:
+    """Count false alarms alone, of more windows and other references, all windows of a reference at once."""
+    columns, found = population(POPULATION, seed), {}
+    for size in sizes:
+        alarms = 0
+        for number in range(references):
+            reference, coded = reference_from(columns, reference_rows, seed + number)
+            drawn = np.random.default_rng([seed, number, size]).integers(0, POPULATION, (windows // references, size))
+            p_values = np.empty((len(drawn), len(coded)))
+            for place, (name, one) in enumerate(coded.items()):
+                cells, missing = one.count_many(drawn)
+                p_values[:, place] = prove(cells, missing, reference.features[name]).p_value(FLOOR)
+            level = level_of(reference, size, alarms=RULE.alarms, floor=FLOOR)
+            alarms += int((simes(p_values) <= level).sum())
+        total = windows // references * references
+        found[str(size)] = {"many_windows": total, "false_alarms_of_many": alarms / total}
+        print(f"{size:>9} {alarms / total:7.2%} of {total} windows")
+    return {"sizes": found}
 
 
 def _others(
@@ -124,15 +146,20 @@ def main() -> None:
     arguments.add_argument("--windows", type=int, default=1_000)
     arguments.add_argument("--references", type=int, default=10)
     arguments.add_argument("--reference-rows", type=int, default=30_000)
+    arguments.add_argument("--many", type=int, default=0, help="count only false alarms, of so many windows")
     chosen = arguments.parse_args()
     sizes = [int(size) for size in chosen.sizes.split(",")]
-    result = simulate(sizes, chosen.windows, chosen.references, chosen.reference_rows)
+    counted = many if chosen.many else simulate
+    result = counted(sizes, chosen.many or chosen.windows, chosen.references, chosen.reference_rows)
     document = json.loads(OUT.read_text()) if OUT.is_file() else {"features": 100, "alarms_at_most": RULE.alarms}
     rows = document.setdefault("reference_rows", {}).setdefault(str(chosen.reference_rows), {"sizes": {}})
-    known = {**rows["sizes"], **result["sizes"]}
-    rows["sizes"] = {size: known[size] for size in sorted(known, key=int)}
-    rows["references"], rows["seconds"] = chosen.references, result["seconds"]
+    for size, one in result["sizes"].items():
+        rows["sizes"][size] = {**rows["sizes"].get(size, {}), **one}
+    rows["sizes"] = {size: rows["sizes"][size] for size in sorted(rows["sizes"], key=int)}
+    rows["seconds"] = result.get("seconds", rows.get("seconds"))
     OUT.write_text(json.dumps(document, indent=1) + "\n")
+    if chosen.many:
+        return
     print(f"{'rows':>9} {'alarms':>7} {'worst':>7} " + " ".join(f"{by:>6} sd" for by in SHIFTS))
     for size, one in result["sizes"].items():
         shares = " ".join(f"{one['found'][str(by)]:9.1%}" for by in SHIFTS)

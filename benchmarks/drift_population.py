@@ -51,6 +51,14 @@ class Coded:
             held = np.bincount(self.codes, weights=weights, minlength=self.cells + 1).astype(np.int64)
         return counted("categorical" if self.categorical else "numeric", held[:-1], int(held[-1]))
 
+    def count_many(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Count windows: row numbers (n_windows, n_rows) to cells (n_windows, n_cells) and missing (n_windows,)."""
+        size = self.cells + 1
+        place = self.codes[rows] + size * np.arange(len(rows))[:, None]
+        held = np.bincount(place.ravel(), minlength=size * len(rows)).reshape(len(rows), size)
+        new = [np.zeros(len(rows), dtype=np.int64)] if self.categorical else []
+        return np.column_stack([held[:, :-1], *new]), held[:, -1]
+
 
 def population(rows: int, seed: int) -> list[Column]:
     """Make the columns."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         status,
         train,
         up,
+        watch,
     )
     from twinscore.errors import TwinscoreError
     from twinscore.settings import Settings, load_settings
@@ -52,6 +53,7 @@ __all__ = [
     "status",
     "train",
     "up",
+    "watch",
 ]
 
 _HOMES = {

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
+from twinscore.adapters.sql_rollouts import SqlRollouts
 from twinscore.errors import SettingsInvalid, StoreConflict
 from twinscore.monitoring.order import Order
 from twinscore.ports.alert_store import KeptOrder
@@ -216,3 +219,31 @@ def test_a_hold_is_placed_once_for_an_id(control: ControlStore) -> None:
     assert (first, "abc") == (again, first.id)
     assert ["hold_placed"] == [entry.kind for entry in control.ledger.entries("loans")]
     assert verify_chain(control.ledger.entries("loans")) is None
+
+
+def test_a_store_of_the_version_before_is_brought_up_to_date(control_settings: Settings) -> None:
+    """Rollouts, ledger and holds stay as they were, and alerts are kept beside them."""
+    from alembic import command
+    from alembic.config import Config
+
+    from twinscore.adapters import sql_control
+
+    class Before(sql_control.ControlDatabase):
+        """Makes the tables as they were before there were alerts."""
+
+        def _migrate(self, connection: Connection, current: str | None) -> None:
+            del current
+            config = Config()
+            config.set_main_option("script_location", str(Path(sql_control.__file__).with_name("migrations")))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0001")
+
+    before = Before(control_settings.control_store_uri, control_settings.home.resolve())
+    SqlRollouts(before).save("loans", {"serving": "1"}, revision=0, lease=None, drafts=[draft("started")])
+    before.close()
+    with open_rollout_store(control_settings) as control:
+        given(control, order())
+
+        assert Stored(1, {"serving": "1"}) == control.rollouts.load("loans")
+        assert ["started"] == [entry.kind for entry in control.ledger.entries("loans")]
+        assert ["i1/ticket/open/1"] == ids(taken(control))

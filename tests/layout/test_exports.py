@@ -16,6 +16,7 @@ PUBLIC = [
     "freshness",
     "labels",
     "load_settings",
+    "monitor_report",
     "parity",
     "retry",
     "score",
@@ -24,6 +25,7 @@ PUBLIC = [
     "status",
     "train",
     "up",
+    "watch",
 ]
 
 

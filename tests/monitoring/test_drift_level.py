@@ -50,7 +50,7 @@ def test_windows_fall_as_new_rows_do() -> None:
         edges = bin_edges(rng.standard_normal(200), 10)
         truly.append(bin_counts(rng.standard_normal(500), edges)[4])
     drawn, missing = draw_windows(counted("numeric", np.full(10, 20)), 500, 40_000, rng)
-    law = stats.dirichlet_multinomial(np.append(np.full(10, 20.5), 0.5), 500)
+    law = stats.dirichlet_multinomial(np.append(np.full(10, 20), 0) + 5 / 11, 500)
 
     assert drawn[:, 4].mean() == pytest.approx(law.mean()[4], rel=0.01)
     assert drawn[:, 4].var() == pytest.approx(law.var()[4], rel=0.05)

@@ -63,14 +63,12 @@ class CellCounter:
 
     def __init__(self, features: tuple[FeaturePlan, ...]) -> None:
         most = max((len(one.edges) for one in features if one.kind == "numeric"), default=0)
-        depth = max(most.bit_length(), 1)
         self._bins = [one.bins for one in features]
-        self._steps = 2 ** np.arange(depth - 1, -1, -1, dtype=np.int64)
-        self._edges = np.full((len(features), 2**depth - 1), np.inf)
+        self._edges = np.full((len(features), most), np.inf, np.float32)
         self._kinds = np.array([one.kind == "categorical" for one in features], dtype=np.int64)
         for place, one in enumerate(features):
             if one.kind == "numeric":
-                self._edges[place, : len(one.edges)] = one.edges
+                self._edges[place, : len(one.edges)] = _below(np.array(one.edges))
         self._shape = (len(features), max(self._bins, default=0) + 1)
 
     def count(self, cells: NDArray[np.float32]) -> list[tuple[tuple[int, ...], int]]:
@@ -79,5 +77,12 @@ class CellCounter:
 
         counts = np.zeros(self._shape, np.int64)
         cells = np.ascontiguousarray(cells, dtype=np.float32)
-        count_cells(cells, self._edges, self._steps, self._kinds, counts)
+        count_cells(cells, self._edges, self._kinds, counts)
         return [(tuple(row[:bins]), row[-1]) for row, bins in zip(counts.tolist(), self._bins, strict=True)]
+
+
+def _below(edges: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the largest float32 at or below each edge: a float32 is above the one if and only if above the other."""
+    with np.errstate(over="ignore"):
+        found = edges.astype(np.float32)
+    return np.where(found > edges, np.nextafter(found, np.float32(-np.inf)), found)
