@@ -62,7 +62,8 @@ def world(tmp_path: Path, seen: Receivers, monkeypatch: pytest.MonkeyPatch) -> I
     with open_rollout_store(settings) as store:
 
         def make(monitor: str) -> AlertWorld:
-            text = f"model: {MODEL}\nmonitor:\n  playbook: false\n{monitor.replace('URL', seen.url)}"
+            head = f"model: {MODEL}\ndegrade: {{version: '@cheap', p99_ms: 250}}\nmonitor:\n  playbook: false\n"
+            text = head + monitor.replace("URL", seen.url)
             (settings.deployments / f"{MODEL}.yaml").write_text(text)
             made.append(AlertWorld(settings, store, taken_s=1.0))
             return made[-1]
@@ -248,7 +249,7 @@ def test_one_receiver_that_fails_stops_no_other(world: Make, seen: Receivers, mo
 
 
 def test_what_cannot_be_done_is_visible(world: Make, seen: Receivers) -> None:
-    """An action that nothing here can do is given up at once and says why; trouble with the file keeps the rules."""
+    """What nothing can do here, or the file no longer says, is given up at once; a broken file keeps the rules."""
     rule = """
     - name: slow
       metric: latency_ms_p99
@@ -256,8 +257,9 @@ def test_what_cannot_be_done_is_visible(world: Make, seen: Receivers) -> None:
       cadence: window
       do: [degrade, page]
 """
-    alerts = world(rules(rule))
+    alerts = world(rules(rule, more="\n  notify: {kind: slack, url_env: SLACK, private: true}"))
     alerts.hour("latency_ms_p99", 400.0)
+    (alerts.settings.deployments / f"{MODEL}.yaml").write_text("model: loans\nmonitor: {playbook: false}\n")
     alerts.deliver()
     (alerts.settings.deployments / f"{MODEL}.yaml").write_text("model: loans\nmonitor: {rulez: []}\n")
     alerts.hour("latency_ms_p99", 500.0)
