@@ -265,7 +265,7 @@ def labels_file(watched: Watched, name: str, rows: range, seed: int = 1, flip: b
 
 
 def test_late_labels_revise_their_windows_once(watched: Watched) -> None:
-    """Outcomes that come later change the windows of their rows, those alone, and once; a correction counts."""
+    """Outcomes that come later change the windows of their rows, and those soon after, which start from them; once."""
     labels = WatchedLabels(path="labels", column="paid", at="at")
     watched.spec = MonitorSpec(labels=labels)
     watched.write(1, 100, segment_bytes=20_000)
@@ -289,7 +289,7 @@ def test_late_labels_revise_their_windows_once(watched: Watched) -> None:
 
     assert ([0.4, 0.0], [1.0, 0.0]) == (first, second)
     assert (0, 0) == (quiet.counted, again.counted)
-    assert ((START,), (START,)) == (late.windows, corrected.windows)
+    assert ((START, START + 5 * HOUR), (START, START + 5 * HOUR)) == (late.windows, corrected.windows)
     assert late.glanced >= 1
     assert accuracy != [one.value for one in watched.figures("accuracy")]
     assert {"": 150} == rows_of(watched)

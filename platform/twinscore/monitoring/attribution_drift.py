@@ -174,7 +174,7 @@ def ndcg(reference: Floats, live: Floats) -> float | None:
     _, rank, counts = np.unique(-live, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     each = np.array([discount[end - count : end].mean() for end, count in zip(ends, counts, strict=True)])
-    return min(1.0, float(reference @ each[rank]) / best)  # the two sums may round apart
+    return min(1.0, float(reference @ each[rank]) / best)
 
 
 def attribution_drift(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 from twinscore.monitoring.attribution_drift import AttributionTally, attribution_drift
@@ -15,6 +15,7 @@ from twinscore.monitoring.figures_runs import model_age, runs
 from twinscore.monitoring.figures_scores import scores
 from twinscore.monitoring.figures_service import service
 from twinscore.monitoring.group_tally import GroupTally
+from twinscore.monitoring.learnt import learnt
 from twinscore.monitoring.outcomes import OutcomeTally
 from twinscore.monitoring.performance import performance
 
@@ -68,7 +69,8 @@ def window_figures(
         if isinstance(explained, AttributionTally):
             found += attribution_drift(explained, known.attribution, figure)
     if known is not None and isinstance(estimate, EstimateTally) and tally.rows:
-        found += estimates(estimate, figure, correction=known.correction, nanny=known.nanny)
+        start = learnt(known.plan, known.bundle, _past(earlier))
+        found += estimates(estimate, figure, correction=start.correction, nanny=start.nanny)
     if known is not None and key.role == "live" and not key.segment:
         found += model_age(known.plan, key.end, figure)
     if isinstance(outcomes, OutcomeTally) and spec.labels is not None and outcomes.rows:
@@ -77,6 +79,13 @@ def window_figures(
         found += fairness(groups, figure, fewest=spec.fewest_in_group, mature=mature)
     notes = "; ".join(sorted(tally.notes))
     return [replace(one, note=one.note or notes) for one in found] if notes else found
+
+
+def _past(earlier: Sequence[WindowTally]) -> OutcomeTally | None:
+    """Return the outcomes of the windows before, added up; None where there are none."""
+    found = [tally.parts.get("outcomes") for tally in earlier]
+    known = [one for one in found if isinstance(one, OutcomeTally) and one.labelled]
+    return reduce(OutcomeTally.merge, known) if known else None
 
 
 _PARTS = ("outcomes", "groups", "estimate", "attribution")
