@@ -315,34 +315,25 @@ def shadow_report(
 
 
 def watch(
-    model: str,
-    spec: MonitorSpec | Path | str | None = None,
-    *,
-    every: timedelta | None = None,
-    on_look: Callable[[Look], object] = lambda look: None,
-    looks: int | None = None,
-    settings: Settings | None = None,
-) -> Look | None:
-    """Count what is new of a model's audit log and runs, and make figures; see `twinscore.batch.watch`.
+    model: str, spec: MonitorSpec | Path | str | None = None, *, every: timedelta | None = None,
+    on_look: Callable[[Look], object] = lambda look: None, settings: Settings | None = None,
+) -> Look | None:  # fmt: skip
+    """Count what is new of a model's log and runs, and make figures; with `every` again and again, without an end.
 
     Args:
         spec: what is watched, or the deployment file that says so under `monitor`; None takes the defaults.
-        every: looks again after so long, until this process ends; then nothing is returned.
         on_look: is told what each look did.
-        looks: how many with `every`; None goes on for ever.
     """
     from twinscore.batch.watch import watch_again, watch_once
-    from twinscore.monitoring.spec import MonitorSpec
+    from twinscore.online.spec import ServeSpec, load_serve_spec
     from twinscore.stack import connect
 
     settings = settings or load_settings()
-    if not isinstance(spec, MonitorSpec):
-        from twinscore.online.spec import load_serve_spec
-
-        spec = MonitorSpec() if spec is None else load_serve_spec(Path(spec)).monitor
+    if spec is None or isinstance(spec, str | Path):
+        spec = (ServeSpec(model=model) if spec is None else load_serve_spec(Path(spec))).monitor
     with connect(settings):
         if every is not None:
-            watch_again(settings, model, spec, every=every, on_look=on_look, looks=looks)
+            watch_again(settings, model, spec, every=every, on_look=on_look)
             return None
         look = watch_once(settings, model, spec)
     on_look(look)
