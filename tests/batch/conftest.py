@@ -28,8 +28,10 @@ from twinscore.contract.model import Expectation
 from twinscore.ports.model_store import ModelVersion
 from twinscore.settings import Settings, load_settings
 from twinscore.testing.models import make_bundle, make_rows
+from twinscore.wiring import bundle_store
 
 from ..one_ray import OneRay, started_ray
+from .watched import Watched
 
 Run = Callable[..., RunReport]
 
@@ -64,6 +66,13 @@ def data(tmp_path: Path) -> Path:
     for number in range(3):
         write_rows(folder / f"day-{number}.parquet", make_input(seed=number))
     return folder
+
+
+@pytest.fixture
+def watched(settings: Settings, bundle: Bundle) -> Watched:
+    """A home with one version and no record yet."""
+    bundle_store(settings).publish(bundle.folder)
+    return Watched(settings, bundle)
 
 
 @contextlib.contextmanager

@@ -9,25 +9,19 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
 from twinscore.adapters.window_folder import WindowFolder
 from twinscore.audit.record import encode_record
-from twinscore.batch.read import open_run
-from twinscore.batch.report import RunReport
-from twinscore.batch.spec_parts import QuarantineLimit
 from twinscore.batch.watch import watch_again
 from twinscore.batch.watch_source import WatchJob
 from twinscore.bundle.files import Bundle
-from twinscore.errors import InputError, StoreConflict
+from twinscore.errors import StoreConflict
 from twinscore.monitoring.plan import plan_of
 from twinscore.monitoring.scored_rows import block_of
 from twinscore.monitoring.spec import MonitorSpec, WatchedLabels
@@ -37,26 +31,9 @@ from twinscore.settings import Settings
 from twinscore.testing.models import make_rows
 from twinscore.wiring import bundle_store, window_store
 
-from .conftest import Run, change, make_input, write_rows
-from .watched import MODEL, START, Watched, count_here
+from .watched import MODEL, START, Watched, count_here, labels_file, rows_of
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def watched(settings: Settings, bundle: Bundle) -> Watched:
-    """A home with one version and no record yet."""
-    bundle_store(settings).publish(bundle.folder)
-    return Watched(settings, bundle)
-
-
-def rows_of(watched: Watched, **where: Any) -> dict[str, int]:
-    """Scored rows by segment."""
-    found: dict[str, int] = {}
-    for key, tally in watched.tallies().items():
-        if all(getattr(key, name) == value for name, value in where.items()):
-            found[key.segment] = found.get(key.segment, 0) + tally.rows
-    return found
 
 
 def one_row(watched: Watched) -> tuple[list[Any], dict[str, Any]]:
@@ -254,81 +231,6 @@ def test_requests_without_a_score_count_as_service(watched: Watched) -> None:
         watched.compact()
 
 
-def labels_file(watched: Watched, name: str, rows: range, seed: int = 1, flip: bool = False) -> None:
-    """Write outcomes of some of a seed's rows."""
-    table = make_rows("binary", rows.stop, seed).slice(rows.start)
-    label = [{"yes": "no", "no": "yes"}[one] if flip else one for one in table["label"].to_pylist()]
-    folder = watched.settings.lake / "labels"
-    folder.mkdir(parents=True, exist_ok=True)
-    known = pa.array([START + timedelta(days=1 + flip)] * table.num_rows, pa.timestamp("us", "UTC"))
-    pq.write_table(pa.table({"row_id": table["row_id"], "paid": label, "at": known}), folder / name)
-
-
-def test_late_labels_revise_their_windows_once(watched: Watched) -> None:
-    """Outcomes that come later change the windows of their rows, and those soon after, which start from them; once."""
-    labels = WatchedLabels(path="labels", column="paid", at="at")
-    watched.spec = MonitorSpec(labels=labels)
-    watched.write(1, 100, segment_bytes=20_000)
-    watched.write(2, 50, start=START + 5 * HOUR, stream="r2")
-    labels_file(watched, "a.parquet", range(40))
-    watched.look()
-
-    def labelled() -> list[float | None]:
-        return [one.value for one in watched.figures("labelled_share", segment="")]
-
-    first = labelled()
-    accuracy = [one.value for one in watched.figures("accuracy")]
-    watched.compact()
-    quiet = watched.look()
-    labels_file(watched, "b.parquet", range(40, 100))
-    late = watched.look()
-    second = labelled()
-    again = watched.look()
-    labels_file(watched, "c.parquet", range(30), flip=True)
-    corrected = watched.look()
-
-    assert ([0.4, 0.0], [1.0, 0.0]) == (first, second)
-    assert (0, 0) == (quiet.counted, again.counted)
-    assert ((START, START + 5 * HOUR), (START, START + 5 * HOUR)) == (late.windows, corrected.windows)
-    assert late.glanced >= 1
-    assert accuracy != [one.value for one in watched.figures("accuracy")]
-    assert {"": 150} == rows_of(watched)
-
-
-def test_outcomes_wait_until_rows_are_old_enough(watched: Watched) -> None:
-    """A label that comes early is not counted before the others are due; then it is, without a new file."""
-    watched.spec = MonitorSpec(labels=WatchedLabels(path="labels", column="paid", maturity="2d"))
-    watched.write(1, 60)
-    labels_file(watched, "a.parquet", range(60))
-    watched.look()
-    early = watched.figures("labelled_share")
-    watched.now = START + timedelta(days=3)
-    watched.look()
-    (ripe,) = watched.figures("labelled_share")
-
-    assert [None] == [one.value for one in early]
-    assert "not expected yet" in early[0].note
-    assert (1.0, 60) == (ripe.value, ripe.rows)
-
-
-def test_labels_by_request_and_labels_that_disagree(watched: Watched) -> None:
-    """Outcomes may name the request; two of them that say different things are refused, and what was counted stays."""
-    watched.spec = MonitorSpec(labels=WatchedLabels(path="labels/a.parquet", column="paid", request="id"))
-    watched.write(1, 10)
-    folder = watched.settings.lake / "labels"
-    folder.mkdir(parents=True)
-    pq.write_table(pa.table({"id": ["q-1-0", "q-1-3"], "paid": ["yes", "no"]}), folder / "a.parquet")
-    watched.look()
-    (share,) = watched.figures("labelled_share")
-    pq.write_table(pa.table({"id": ["q-1-0", "q-1-0"], "paid": ["yes", "no"]}), folder / "a.parquet")
-    look = watched.look()
-
-    assert 0.2 == share.value
-    assert "say different things of request=q-1-0" in look.waiting[0]
-    assert InputError.__name__ not in look.waiting[0]
-    assert [0.2] == [one.value for one in watched.figures("labelled_share")]
-
-
 def test_a_version_that_is_gone_waits(watched: Watched) -> None:
     """Rows of a bundle that is not at hand are named, the rest is counted, and they are as soon as it is there."""
     other = replace(watched.bundle, digest="0" * 64)
@@ -361,58 +263,6 @@ def test_many_small_files_are_taken_together(watched: Watched) -> None:
     assert 1 == len(list((watched.settings.lake / "windows" / MODEL / "parts").glob("many-*.parquet")))
     assert [1.0] == [one.value for one in watched.figures("labelled_share")]
     assert {"": 120} == rows_of(watched)
-
-
-@pytest.fixture
-def scored(watched: Watched, data: Path, run: Run) -> tuple[Watched, RunReport]:
-    """A run over files with rows that are refused, for their cells and for their keys."""
-    rows = change(make_input(seed=1), "age", {5: None, 700: None})
-    write_rows(data / "day-1.parquet", change(rows, "row_id", {10: "r1-11"}))
-    target = watched.settings.lake / "predictions" / "today"
-    target.parent.mkdir(parents=True)
-    watched.model, watched.now = "demo", datetime.now(UTC) + timedelta(days=1)
-    return watched, run(output=str(target), quarantine=QuarantineLimit(share=0.5))
-
-
-def test_a_run_is_counted_with_the_features_of_its_input(scored: tuple[Watched, RunReport], data: Path) -> None:
-    """A run's rows have the features that were scored, segments and outcomes; a second look counts nothing."""
-    watched, report = scored
-    watched.spec = MonitorSpec(segments=("plan",), labels=WatchedLabels(path="labels", column="paid"))
-    keys = open_run(report.folder).predictions(["row_id"])["row_id"].combine_chunks()
-    table = pq.read_table(data)
-    table = table.filter(pc.is_in(table["row_id"], value_set=keys))
-    folder = watched.settings.lake / "labels"
-    folder.mkdir()
-    paid = pa.repeat("yes", table.num_rows)
-    pq.write_table(pa.table({"row_id": table["row_id"], "paid": paid}), folder / "a.parquet")
-    look = watched.look()
-    assert look.waiting == ()
-    again = watched.look()
-    (whole,) = [tally for key, tally in watched.tallies().items() if not key.segment]
-    rows, segments = report.rows_scored, rows_of(watched)
-    conformed = watched.bundle.checker.conform(table)
-    expected = WindowTally.of(
-        block_of(conformed, score(conformed, watched.bundle), watched.bundle), plan_of(watched.bundle)
-    )
-
-    assert report.rows_quarantined >= 3
-    assert (rows, 0, ()) == (look.rows, again.counted, look.waiting)
-    assert rows == whole.rows == segments.pop("") == sum(segments.values())
-    assert (expected.features, expected.score) == (whole.features, whole.score)
-    assert (1, 0, report.rows_in) == (whole.runs.committed, whole.runs.refused, whole.runs.rows_in)
-    assert [1.0] == [one.value for one in watched.figures("labelled_share", segment="")]
-    assert [0.0] == [one.value for one in watched.figures("input_waiting_rows")]
-
-
-def test_a_run_whose_input_changed_has_its_scores(scored: tuple[Watched, RunReport], data: Path) -> None:
-    """What the predictions have is counted, the features are not called missing, and the figures say why."""
-    watched, report = scored
-    write_rows(data / "day-1.parquet", make_input(seed=8))
-    watched.look()
-    (whole,) = watched.tallies().values()
-
-    assert (report.rows_scored, {}) == (whole.rows, dict(whole.features.counts))
-    assert "features are not counted" in watched.figures("score_mean")[0].note
 
 
 @pytest.mark.cluster

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from twinscore.audit.compaction import Compacted, compact_model
 from twinscore.audit.head import load_secret
@@ -121,3 +122,22 @@ def count_here(settings: Settings, job: WatchJob, due: Sequence[dict[str, Any]])
     actor = WatchSource(job)
     tables = [pa.table({name: [value] for name, value in row.items()}) for row in due]
     return [json.loads(actor(table)["answer"][0].as_py()) for table in tables]
+
+
+def rows_of(watched: Watched, **where: Any) -> dict[str, int]:
+    """Scored rows by segment."""
+    found: dict[str, int] = {}
+    for key, tally in watched.tallies().items():
+        if all(getattr(key, name) == value for name, value in where.items()):
+            found[key.segment] = found.get(key.segment, 0) + tally.rows
+    return found
+
+
+def labels_file(watched: Watched, name: str, rows: range, seed: int = 1, flip: bool = False) -> None:
+    """Write outcomes of some of a seed's rows."""
+    table = make_rows("binary", rows.stop, seed).slice(rows.start)
+    label = [{"yes": "no", "no": "yes"}[one] if flip else one for one in table["label"].to_pylist()]
+    folder = watched.settings.lake / "labels"
+    folder.mkdir(parents=True, exist_ok=True)
+    known = pa.array([START + timedelta(days=1 + flip)] * table.num_rows, pa.timestamp("us", "UTC"))
+    pq.write_table(pa.table({"row_id": table["row_id"], "paid": label, "at": known}), folder / name)

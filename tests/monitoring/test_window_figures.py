@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from twinscore.monitoring.drift_counts import reference_of
 from twinscore.monitoring.exposition import exposition
 from twinscore.monitoring.figure import Figure
+from twinscore.monitoring.known_version import KnownVersion
 from twinscore.monitoring.metric import METRICS
 from twinscore.monitoring.spec import MonitorSpec
 from twinscore.monitoring.tally import WindowTally
 from twinscore.monitoring.tally_runs import RunTally
 from twinscore.monitoring.tally_service import Requests, ServiceTally
+from twinscore.monitoring.window_drift import DriftInTime
 from twinscore.monitoring.window_figures import window_figures
 from twinscore.monitoring.window_key import WindowKey
 
@@ -28,10 +32,29 @@ KEY = WindowKey(
 )  # fmt: skip
 
 
+PROFILE = {
+    "rows": 5,
+    "features": {
+        one.name: {"kind": one.kind, "counts": list(one.counts), "missing": one.missing} for one in PLAN.features
+    },
+    "score": {"edges": list(PLAN.score_edges), "counts": [1] * (len(PLAN.score_edges) + 1), "min": 0.0, "max": 1.0},
+}
+
+
+class Known(KnownVersion):
+    """A version of which only the plan and the profile are known."""
+
+    plan = replace(PLAN, created_at="2026-03-01T00:00:00+00:00", profile=PROFILE)
+    reference = reference_of(PROFILE)
+
+
+KNOWN = Known(SimpleNamespace(profile=PROFILE))  # type: ignore[arg-type]
+
+
 def by_name(tally: WindowTally, key: WindowKey = KEY) -> dict[tuple[str, str], Figure]:
     """The figures of a tally by metric and subject."""
-    plan = replace(PLAN, created_at="2026-03-01T00:00:00+00:00")
-    found = window_figures(key, tally, plan, MonitorSpec(fewest_in_group=2))
+    spec = MonitorSpec(fewest_in_group=2)
+    found = window_figures(key, tally, KNOWN, spec, drift=DriftInTime(spec.drift))
     assert all(one.metric in METRICS for one in found)
     return {(one.metric, one.subject): one for one in found}
 
@@ -94,7 +117,7 @@ def test_prometheus_reads_the_newest_figures() -> None:
                   subject='in"come', value=0.1)  # fmt: skip
     later = replace(base, start=base.end, end=base.end + timedelta(hours=1), value=0.2)
     untold = replace(base, metric="auc", subject="", value=None)
-    text = exposition([later, base, untold])
+    text = exposition({"loans": [later, base, untold]})
     found = {family.name: family.samples for family in text_string_to_metric_families(text)}
 
     assert {"twinscore_watch_psi", "twinscore_watch_window_end_seconds"} == set(found)
