@@ -40,11 +40,11 @@ def grouped(cells: NDArray[np.int64], reference: NDArray[np.int64], *, ordered: 
 
     Args:
         cells: (n_windows, n_cells)
-        reference: (n_cells,)
+        reference: (n_cells,), or (n_windows, n_cells) for another reference to each window.
         ordered: whether neighbours belong together, as bins of a number do; otherwise the rarest come first.
     """
     both = cells + reference
-    n, m = cells.sum(axis=1), int(reference.sum())
+    n, m = cells.sum(axis=1), reference.sum(axis=-1)
     expected = both * (np.minimum(n, m) / np.maximum(n + m, 1))[:, None]
     if (expected >= EXPECTED).all():
         nothing = np.zeros(len(cells), dtype=np.int64)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Counted", "Reference", "WindowCounts", "counted", "reference_of"]
+__all__ = ["Counted", "Kind", "Reference", "WindowCounts", "counted", "reference_of"]
 
 Kind = Literal["numeric", "categorical"]
 

@@ -1,9 +1,8 @@
 """The level at which features are said to drift: chosen by simulation on the reference itself; pure, seeded.
 
-Windows without drift are drawn from what the reference says of the next rows: the shares of its cells, which are known
-only as well as its own rows tell (a Dirichlet of its counts, with half a row more per cell as Jeffreys has it, but five
-in all at most), and rows drawn with these shares. For a number whose edges are quantiles of the reference this is how
-counts of new rows truly fall; and it is why a large window held against a small reference is not believed too much.
+Windows without drift are drawn from the reference's shares, and with each another reference of as many rows as the
+real one has, from the same shares: the reference is a sample too, which is why a large window held against a small one
+is not believed too much.
 Each is put through the tests, the floor and Benjamini-Hochberg as a real window is, and the level is the one that half
 as many windows pass as may be false alarms.
 
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twinscore.monitoring.drift_proof import Floor, prove
+from twinscore.monitoring.drift_proof import Floor, prove_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,8 +32,7 @@ WINDOWS = 4_000
 """Simulated ones per level."""
 _PER_DECADE = 6
 _EXACT_UP_TO = 120
-_MORE_PER_CELL, _MORE_IN_ALL = 0.5, 5.0
-_NUMBERS_AT_A_TIME = 400_000
+_NUMBERS_AT_A_TIME = 500_000
 """Cells of windows in memory together: features with a thousand categories stay small."""
 
 
@@ -81,11 +79,9 @@ def simes(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
 def draw_windows(
     reference: Counted, rows: int, windows: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw windows without drift: cells (n_windows, n_cells) and missing rows (n_windows,)."""
-    known = np.append(reference.cells, reference.missing).astype(np.float64)
-    known += min(_MORE_PER_CELL, _MORE_IN_ALL / len(known))
-    weights = rng.standard_gamma(known, size=(windows, len(known)))
-    drawn = rng.multinomial(rows, weights / weights.sum(axis=1, keepdims=True))
+    """Draw windows of so many rows with the reference's shares: cells (n_windows, n_cells), missing (n_windows,)."""
+    known = np.append(reference.cells, reference.missing)
+    drawn = rng.multinomial(rows, known / known.sum(), size=windows)
     return drawn[:, :-1], drawn[:, -1]
 
 
@@ -99,8 +95,9 @@ def null_p_values(
         step = max(250, _NUMBERS_AT_A_TIME // len(one.cells))
         for first in range(0, windows, step):
             part = slice(first, min(first + step, windows))
-            cells, missing = draw_windows(one, rows, part.stop - first, rng)
-            found[part, place] = prove(cells, missing, one).p_value(floor)
+            drawn = draw_windows(one, rows, part.stop - first, rng)
+            references = draw_windows(one, one.rows, part.stop - first, rng)
+            found[part, place] = prove_pairs(*drawn, *references, one.kind).p_value(floor)
     return found
 
 

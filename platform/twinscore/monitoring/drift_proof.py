@@ -24,11 +24,12 @@ from twinscore.monitoring.drift_effect import psi_of_shift, rank_of_shift
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from twinscore.monitoring.drift_counts import Counted
+    from twinscore.monitoring.drift_counts import Counted, Kind
 
     Numbers = NDArray[np.float64]
+    Whole = NDArray[np.int64] | int
 
-__all__ = ["Floor", "Proof", "prove", "rank_sum", "same_shape", "same_share"]
+__all__ = ["Floor", "Proof", "prove", "prove_pairs", "rank_sum", "same_shape", "same_share"]
 
 _EXACT_BELOW = 100.0
 """Expected rows up to which shares are compared exactly; above, by the signed root of G."""
@@ -71,21 +72,36 @@ def prove(cells: NDArray[np.int64], missing: NDArray[np.int64], reference: Count
     Args:
         cells: (n_windows, n_cells), see Counted.cells.
         missing: (n_windows,)
+        reference: what all are held against.
     """
-    present, known = cells.sum(axis=1), reference.cells
-    together = grouped(cells, known, ordered=reference.kind == "numeric")
+    return prove_pairs(cells, missing, reference.cells, np.array(reference.missing), reference.kind)
+
+
+def prove_pairs(
+    cells: NDArray[np.int64],
+    missing: NDArray[np.int64],
+    known: NDArray[np.int64],
+    known_missing: NDArray[np.int64],
+    kind: Kind,
+) -> Proof:
+    """Test each window against its own reference: known (n_windows, n_cells) and known_missing (n_windows,).
+
+    One reference for all has (n_cells,) and ().
+    """
+    present, known_present = cells.sum(axis=1), known.sum(axis=-1)
+    together = grouped(cells, known, ordered=kind == "numeric")
     statistic, freedom, p_shape = same_shape(together.window, together.reference)
     common, known_common = together.window.sum(axis=1), together.reference.sum(axis=1)
     chance = 1 / np.maximum(common, 1) + 1 / np.maximum(known_common, 1)
-    rare = (together.rare, present, together.rare_reference, reference.present)
-    absent = (missing, present + missing, reference.missing, reference.rows)
+    rare = (together.rare, present, together.rare_reference, known_present)
+    absent = (missing, present + missing, known_missing, known_present + known_missing)
     p_values = {"shape": p_shape, "rare": same_share(*rare), "missing": same_share(*absent)}
     effects = {
         "shape": np.maximum(0.0, statistic - freedom) * chance,
         "rare": _difference(*rare),
         "missing": _difference(*absent),
     }
-    if reference.kind == "numeric":
+    if kind == "numeric":
         effects["rank"], p_values["rank"] = rank_sum(cells, known)
     return Proof(p_values, effects)
 
@@ -109,9 +125,9 @@ def rank_sum(cells: NDArray[np.int64], reference: NDArray[np.int64]) -> tuple[Nu
     from scipy import special
 
     a, r = cells.astype(np.float64), reference.astype(np.float64)
-    n, m = a.sum(axis=-1), float(r.sum())
+    n, m = a.sum(axis=-1), r.sum(axis=-1)
     both, total = a + r, n + m
-    below = np.cumsum(r) - r
+    below = np.cumsum(r, axis=-1) - r
     effect = ((a * (below + r / 2)).sum(axis=-1) / np.maximum(n * m, 1.0)) * 2 - 1
     share = both / np.maximum(total, 1.0)[..., None]
     spread = total**2 * (1 - (share**3).sum(axis=-1)) / np.maximum(3 * n * m * (total - 1), 1.0)
@@ -120,21 +136,23 @@ def rank_sum(cells: NDArray[np.int64], reference: NDArray[np.int64]) -> tuple[Nu
     return np.where(n > 0, effect, 0.0), np.where(possible, special.erfc(z / np.sqrt(2)), 1.0)
 
 
-def same_share(
-    count: NDArray[np.int64], rows: NDArray[np.int64], reference: NDArray[np.int64] | int, reference_rows: int
-) -> Numbers:
-    """Return the p-value of two shares being one: twice the smaller tail, exact where few rows are expected."""
+def same_share(count: Whole, rows: Whole, reference: Whole, reference_rows: Whole) -> Numbers:
+    """Return the p-value of two shares being one: twice the smaller tail, exact where few rows are expected.
+
+    All are (n_windows,), or () for one number to all windows.
+    """
     from scipy import special
 
-    reference = np.broadcast_to(np.asarray(reference, dtype=np.int64), count.shape)
+    count, rows, reference, reference_rows = np.broadcast_arrays(count, rows, reference, reference_rows)
     total, hits = rows + reference_rows, count + reference
     expected = hits / np.maximum(total, 1) * np.minimum(rows, reference_rows)
     signed = _signed_root(count, rows, reference, reference_rows)
     p_value = np.asarray(special.erfc(np.abs(signed) / np.sqrt(2)))
     few = (expected < _EXACT_BELOW) & (hits > 0) & (rows > 0)
     if few.any():
-        triples, inverse = np.unique(np.stack([count[few], rows[few], reference[few]]), axis=1, return_inverse=True)
-        tails = [_smaller_tail(int(x), int(n), int(y), reference_rows) for x, n, y in triples.T]
+        tables = np.stack([one[few] for one in (count, rows, reference, reference_rows)])
+        tables, inverse = np.unique(tables, axis=1, return_inverse=True)
+        tails = [_smaller_tail(*(int(one) for one in table)) for table in tables.T]
         p_value[few] = np.minimum(1.0, 2 * np.array(tails))[inverse.ravel()]
     return np.where((hits == 0) | (rows == 0) | (reference_rows == 0), 1.0, p_value)
 
@@ -156,9 +174,7 @@ def _smaller_tail(count: int, rows: int, reference: int, reference_rows: int) ->
     return float(min(share[: place + 1].sum(), share[place:].sum()))
 
 
-def _signed_root(
-    count: NDArray[np.int64], rows: NDArray[np.int64], reference: NDArray[np.int64] | int, reference_rows: int
-) -> Numbers:
+def _signed_root(count: Whole, rows: Whole, reference: Whole, reference_rows: Whole) -> Numbers:
     """Return the root of G (Wilks, 1938) of a two by two table, with the sign of the change."""
     from scipy import special
 
@@ -173,10 +189,8 @@ def _signed_root(
     return signed
 
 
-def _difference(
-    count: NDArray[np.int64], rows: NDArray[np.int64], reference: NDArray[np.int64] | int, reference_rows: int
-) -> Numbers:
-    return np.asarray(count / np.maximum(rows, 1) - np.asarray(reference) / max(reference_rows, 1))
+def _difference(count: Whole, rows: Whole, reference: Whole, reference_rows: Whole) -> Numbers:
+    return np.asarray(count / np.maximum(rows, 1) - reference / np.maximum(reference_rows, 1))
 
 
 def _least(name: str, floor: Floor) -> float:
