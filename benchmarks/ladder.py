@@ -79,7 +79,8 @@ def replica(folder: Path, leave_s: float) -> None:
     while not over.wait(1.0):
         load = front.listener.load.state(3)
         said = {"at": time.time(), "port": front.listener.port, **watch.facts(), **load._asdict()}
-        print(json.dumps(said), flush=True)
+        sys.stdout.write(f"{json.dumps(said)}\n")  # in one piece: the log is written there, too
+        sys.stdout.flush()
     watch.close()
     front.close()
 

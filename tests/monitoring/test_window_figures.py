@@ -1,4 +1,4 @@
-"""Figures of one window, and how Prometheus reads the newest."""
+"""Figures of one window."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from twinscore.monitoring.drift_counts import reference_of
-from twinscore.monitoring.exposition import exposition
 from twinscore.monitoring.figure import Figure
 from twinscore.monitoring.known_version import KnownVersion
 from twinscore.monitoring.metric import METRICS
@@ -109,19 +107,3 @@ def test_what_could_not_be_counted_is_said() -> None:
 
     assert all(one.note for one in by_name(tally).values())
     assert "the input is gone" == by_name(tally)["score_mean", ""].note
-
-
-def test_prometheus_reads_the_newest_figures() -> None:
-    """The newest window of each series, with its labels; what could not be told is left out."""
-    base = Figure(model="loans", version="3", start=START, end=START + timedelta(hours=1), metric="psi",
-                  subject='in"come', value=0.1)  # fmt: skip
-    later = replace(base, start=base.end, end=base.end + timedelta(hours=1), value=0.2)
-    untold = replace(base, metric="auc", subject="", value=None)
-    text = exposition({"loans": [later, base, untold]})
-    found = {family.name: family.samples for family in text_string_to_metric_families(text)}
-
-    assert {"twinscore_watch_psi", "twinscore_watch_window_end_seconds"} == set(found)
-    (sample,) = found["twinscore_watch_psi"]
-    labels = {"model": "loans", "version": "3", "role": "live", "path": "online", "segment": ""}
-    assert (0.2, {**labels, "subject": 'in"come'}) == (sample.value, sample.labels)
-    assert [later.end.timestamp()] == [one.value for one in found["twinscore_watch_window_end_seconds"]]

@@ -107,7 +107,7 @@ def test_a_step_is_one_step_and_levels_say_what_is(parts: list[tuple[Seen, int]]
 def test_a_heavier_load_never_has_a_smaller_share() -> None:
     """At every second, of replicas whose load is the same all the time."""
     loads = [200 * part / 10 for part in range(1, 31)]
-    shares = [[state.share for state in looped(lambda _, load=load: load, 300)] for load in loads]
+    shares = [[state.share for state in looped(steady(load), 300)] for load in loads]
 
     for lighter, heavier in pairwise(shares):
         assert all(one <= other for one, other in zip(lighter, heavier, strict=True))
@@ -119,8 +119,7 @@ def test_a_heavier_load_never_has_a_smaller_share() -> None:
 def test_a_load_at_the_boundary_does_not_flap(around: float) -> None:
     """Ten minutes of a noisy load around the capacity of full service: up to the share that is needed, never back."""
     for seed in range(20):
-        chance = random.Random(seed)
-        states = list(looped(lambda _, c=chance: 100 * around * c.gauss(1.0, 0.05), TEN_MINUTES))
+        states = list(looped(noisy(100 * around, seed), TEN_MINUTES))
         assert 1 <= states[-1].changes <= len(RULES.steps)
         assert all(old.share <= new.share for old, new in pairwise(states))
 
@@ -137,7 +136,8 @@ def test_a_wave_through_the_boundary_takes_longer_each_time() -> None:
 
 def test_a_step_of_load_is_answered_in_time_and_left_afterwards() -> None:
     """Twice the capacity for a minute: at most 20 s until nothing is over any more, then full service again."""
-    seconds = list(looped(lambda now: 200.0 if 10 <= now < 70 else 30.0, 200, trace := []))
+    trace: list[Seen] = []
+    seconds = list(looped(lambda now: 200.0 if 10 <= now < 70 else 30.0, 200, trace))
     over = [now for now, seen in enumerate(trace) if is_over(RULES, seen)]
 
     assert max(over) <= 10 + 20
@@ -172,6 +172,15 @@ def test_slowness_that_is_no_load_changes_nothing() -> None:
     idle = Seen(answered_s=100, p99_ms=500, busy=0.1)
 
     assert {("normal", 0)} == {(state.level, state.share) for state in climb([idle] * 120)}
+
+
+def steady(load: float) -> Callable[[int], float]:
+    return lambda _: load
+
+
+def noisy(load: float, seed: int) -> Callable[[int], float]:
+    chance = random.Random(seed)
+    return lambda _: load * chance.gauss(1.0, 0.05)
 
 
 def looped(

@@ -37,6 +37,14 @@ def test_absent_keys_take_the_defaults(tmp_path: Path) -> None:
         ("replicas: 1\n", "lacks model"),
         ("- adult\n", "must be a mapping"),
         ("model: [\n", "cannot be read"),
+        ("model: adult\ndegrade: {version: '2'}\n", "degrade.p99_ms must be given, or scaling.p99_ms is"),
+        ("model: adult\ndegrade: {p99_ms: 50}\n", "degrade.version must be given, or degrade.scores is"),
+        ("model: adult\ndegrade: {version: iris/2, p99_ms: 50}\n", "must be a version of adult"),
+        ("model: adult\ndegrade: {version: '2', p99_ms: 50, leave_below: 1}\n", "less than 1"),
+        ("model: adult\ndegrade: {version: '2', p99_ms: 50, label: live}\n", "none of live"),
+        ("model: adult\ndegrade: {version: '2', p99_ms: 50, share: half}\n", "one of needed, all"),
+        ("model: adult\ndegrade: {version: '2', p99ms: 50}\n", "Did you mean 'p99_ms'"),
+        ("model: adult\ndegrade: {scores: {ttl_s: 0}, p99_ms: 50}\n", "more than 0 seconds"),
     ],
 )
 def test_wrong_specs_are_refused_by_name(tmp_path: Path, text: str, said: str) -> None:

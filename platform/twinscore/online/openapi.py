@@ -222,11 +222,12 @@ _PREDICTION = {
         "explanation_reason": _nullable("string"),
         "errors": {"type": "array", "items": _FAULT, "description": "Why a row was refused, in a partial answer"},
         "arm": {"type": "string", "description": "Who answered the row; only where a challenger had a part"},
-        "version": {"type": "string", "description": "Its version; only where a challenger had a part"},
+        "version": {"type": "string", "description": "Its version; only with an arm, or where a cheaper way answered"},
         "source": {"type": "string", "enum": ["model", "cache"]},
         "run_id": {"type": "string", "description": "Batch run of a cached score"},
         "age_s": {"type": "number", "description": "How old a cached score is"},
         "features": {"type": "object", "description": "What became of each feature that was filled in"},
+        "degraded": {"type": "boolean", "description": "True where a cheaper way answered the row; else absent"},
     },
 }
 _PREDICTIONS = {
@@ -236,7 +237,8 @@ _PREDICTIONS = {
         "request_id": {"type": "string"},
         "model": {"type": "string"},
         "version": {"type": "string"},
-        "arm": {"type": "string", "enum": ["live"]},
+        "arm": {"type": "string", "description": "Who answered: live, another arm, degraded, or mixed"},
         "predictions": {"type": "array", "items": _PREDICTION},
+        "degraded": {"type": "boolean", "description": "True where a cheaper way answered a row; else absent"},
     },
 }

@@ -56,17 +56,10 @@ def changing(app: str) -> Iterator[None]:
 
 def read_user_config(app: str, deployment: str) -> dict[str, Any] | None:
     """Return the user configuration of a deployment, or None when there is no such application."""
-    from ray.serve._private.config import DeploymentConfig
-
     found = _deployed(app, deployment)
     if found is None:
         return None
-    serve_config: Any = DeploymentConfig
-    with warnings.catch_warnings():
-        # Ray warns of a field that it wrote itself.
-        warnings.filterwarnings("ignore", message=".*metrics_interval_s", category=DeprecationWarning)
-        read = serve_config.from_proto(found.deployment_info.deployment_config)
-    config: dict[str, Any] | None = read.user_config
+    config: dict[str, Any] | None = _read(found.deployment_info.deployment_config).user_config
     return config or None
 
 
@@ -123,14 +116,9 @@ def write_user_config(
 
 def scaling_of(app: str, deployment: str) -> tuple[int, dict[str, Any]] | None:
     """Return the most replicas of a deployment and its policy's arguments; None where the number is fixed."""
-    from ray import cloudpickle
-
     found = _deployed(app, deployment)
-    if found is None or not found.deployment_info.deployment_config.HasField("autoscaling_config"):
-        return None
-    config = found.deployment_info.deployment_config.autoscaling_config
-    known: dict[str, Any] = cloudpickle.loads(config.policy.policy_kwargs) if config.policy.policy_kwargs else {}
-    return int(config.max_replicas), known
+    scaling = None if found is None else _read(found.deployment_info.deployment_config).autoscaling_config
+    return None if scaling is None else (int(scaling.max_replicas), dict(scaling.policy.policy_kwargs))
 
 
 def _scales_by(app: str, deployment: str, scaling: Mapping[str, Any] | None) -> bool:
@@ -138,17 +126,25 @@ def _scales_by(app: str, deployment: str, scaling: Mapping[str, Any] | None) -> 
     return not scaling or found is None or {**found[1], **scaling} == found[1]
 
 
-def _change_policy(deployment_config: Any, scaling: Mapping[str, Any]) -> None:
+def _change_policy(message: Any, scaling: Mapping[str, Any]) -> None:
     """Change arguments of the autoscaling policy in Serve's own message; Serve makes the policy anew with them."""
-    from ray import cloudpickle as untyped
-
-    cloudpickle: Any = untyped
-
-    if not deployment_config.HasField("autoscaling_config"):
+    config = _read(message)
+    if config.autoscaling_config is None:
         return
-    policy = deployment_config.autoscaling_config.policy
-    known = cloudpickle.loads(policy.policy_kwargs) if policy.policy_kwargs else {}
-    policy.policy_kwargs = cloudpickle.dumps({**known, **scaling})
+    policy = config.autoscaling_config.policy
+    policy.policy_kwargs = {**policy.policy_kwargs, **scaling}
+    message.autoscaling_config.policy.policy_kwargs = config.to_proto().autoscaling_config.policy.policy_kwargs
+
+
+def _read(message: Any) -> Any:
+    """Return Serve's own message of a deployment as its configuration."""
+    from ray.serve._private.config import DeploymentConfig
+
+    serve_config: Any = DeploymentConfig
+    with warnings.catch_warnings():
+        # Ray warns of a field that it wrote itself.
+        warnings.filterwarnings("ignore", message=".*metrics_interval_s", category=DeprecationWarning)
+        return serve_config.from_proto(message)
 
 
 def running_replicas(app: str, deployment: str) -> int:
