@@ -16,6 +16,7 @@ import pytest
 
 from twinscore.bundle.files import Bundle
 from twinscore.clock import FixedClock
+from twinscore.errors import StoreUnavailable
 from twinscore.monitoring.figure import Figure
 from twinscore.ports.load_ladder import Rung
 from twinscore.rollout.hold import covering
@@ -58,7 +59,6 @@ def world(tmp_path: Path, seen: Receivers, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setenv("SLACK", f"{seen.url}/services/T0/B0/secret")
     (tmp_path / "deployments").mkdir()
     settings = load_settings(home=tmp_path / "home", deployments=tmp_path / "deployments")
-
     with open_rollout_store(settings) as store:
 
         def make(monitor: str) -> AlertWorld:
@@ -333,8 +333,6 @@ def test_only_windows_that_changed_are_judged(world: Make) -> None:
 
 def test_figures_that_cannot_be_read_are_trouble(world: Make) -> None:
     """The rules stay as they were, and the trouble is told."""
-    from twinscore.errors import StoreUnavailable
-
     alerts = world(rules(DRIFT))
     alerts.hour("psi", 0.4, subject="income")
 

@@ -76,15 +76,22 @@ def monitor_report(
 ) -> MonitorReport:
     """Make the page of what is watched of a model; `known` as `twinscore.batch.watch_report.monitor_report`.
 
-    The folder is by default `monitoring/<model>` in the lake; moments without a time zone are UTC.
+    Incidents are those of the control's store, limits those of the model's rules. The folder is by default
+    `monitoring/<model>` in the lake; moments without a time zone are UTC.
     """
     from twinscore.batch.watch_report import monitor_report as of_figures
     from twinscore.clock import SystemClock
+    from twinscore.control.shown import Shown
+    from twinscore.control.watched import WatchedModels
+    from twinscore.wiring import open_rollout_store
 
     settings = settings or load_settings()
     span = [one if one is None or one.tzinfo else one.replace(tzinfo=UTC) for one in (since, until)]
     folder = settings.lake / "monitoring" / model if output is None else Path(output).expanduser().absolute()
     now = SystemClock().now()
+    with open_rollout_store(settings) as store:
+        shown = Shown(store, WatchedModels(settings.deployments).spec_of)
+        known = {"incidents": shown.incidents().get(model, ()), "limits": shown.limits(model), **known}
     return of_figures(settings, model, folder, now=now, since=span[0], until=span[1], **known)
 
 

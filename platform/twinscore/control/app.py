@@ -77,7 +77,8 @@ class ControlReplica:
         self._access = Access.load(settings.home)
         self._deliveries = Deliveries()
         self._control = Assembled(settings)
-        self._watching = Watching(settings)
+        shown = self._control.shown
+        self._watching = Watching(settings, incidents=shown.incidents, limits=shown.limits)
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """Return the application; Serve calls this once after the constructor."""

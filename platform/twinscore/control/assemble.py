@@ -17,6 +17,7 @@ from twinscore.control.mirror import Mirror
 from twinscore.control.reconcile import Reconciler
 from twinscore.control.rungs import Rungs
 from twinscore.control.scrape import Scrape
+from twinscore.control.shown import Shown
 from twinscore.control.traffic import Traffic
 from twinscore.control.watched import WatchedModels
 from twinscore.online.ladder_orders import ServeLadder
@@ -59,6 +60,7 @@ class Assembled:
         )  # fmt: skip
         self._stack.callback(self.loop.close)
         self._watched = WatchedModels(settings.deployments)
+        self.shown = Shown(self.store, self._watched.spec_of)
         self._rungs = Rungs(self.store, ServeLadder())
         actions = Actions(settings, self.store, self._watched.spec_of, rungs=self._rungs)
         self.alerting = Alerting(

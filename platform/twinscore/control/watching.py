@@ -42,6 +42,7 @@ class Watching:
     Args:
         settings: lake, roster and state of the stack.
         incidents: return the incidents of each model; None where nobody keeps any.
+        limits: return by metric what the rules of a model hold it against.
         clock: for what is new.
     """
 
@@ -50,10 +51,12 @@ class Watching:
         settings: Settings,
         *,
         incidents: Callable[[], Mapping[str, Sequence[ShownIncident]]] | None = None,
+        limits: Callable[[str], Mapping[str, float]] = lambda model: {},
         clock: Clock | None = None,
     ) -> None:
         self._settings = settings
         self._incidents = incidents
+        self._limits = limits
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._known: tuple[object, str] | None = None
@@ -88,7 +91,10 @@ class Watching:
         incidents = {} if self._incidents is None else self._incidents()
         figures = read_figures(self._settings, model, now - _SHOWN)
         distributions = newest_distributions(self._settings, model, figures)
-        return report_of(model, figures, now=now, distributions=distributions, incidents=incidents.get(model, ()))
+        return report_of(
+            model, figures, now=now, distributions=distributions, incidents=incidents.get(model, ()),
+            limits=self._limits(model),
+        )  # fmt: skip
 
     def targets(self, part: str) -> list[dict[str, Any]]:
         """Return what Prometheus is to scrape.
