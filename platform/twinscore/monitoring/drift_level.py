@@ -55,7 +55,7 @@ def grid_rows(rows: int) -> int:
     """Return the number of rows rounded to six steps per decade; few rows as they are, as each changes the cells.
 
     >>> [grid_rows(rows) for rows in (1, 50, 1_000, 1_200, 123_456)]
-    [1, 50, 1000, 1000, 100000]
+    [1, 50, 1000, 1000, 146780]
     """
     if rows <= _EXACT_UP_TO:
         return max(rows, 1)
