@@ -3,8 +3,8 @@
 Windows without drift are drawn from the reference's shares, and with each another reference of as many rows as the
 real one has, from the same shares: the reference is a sample too, which is why a large window held against a small one
 is not believed too much.
-Each is put through the tests, the floor and Benjamini-Hochberg as a real window is, and the level is the one that a third
-as many windows pass as may be false alarms.
+Each is put through the tests, the floor and Benjamini-Hochberg as a real window is, and the level is the one that
+a third as many windows pass as may be false alarms.
 
 Features are drawn independently. Where they go together, alarms come together as well, so windows with any are fewer.
 """
