@@ -3,8 +3,8 @@
 Windows without drift are drawn from the reference's shares, and with each another reference of as many rows as the
 real one has, from the same shares: the reference is a sample too, which is why a large window held against a small one
 is not believed too much.
-Each is put through the tests, the floor and Benjamini-Hochberg as a real window is, and the level is the one that half
-as many windows pass as may be false alarms.
+Each is put through the tests, the floor and Benjamini-Hochberg as a real window is, and the level is the one that
+a third as many windows pass as may be false alarms.
 
 Features are drawn independently. Where they go together, alarms come together as well, so windows with any are fewer.
 """
@@ -30,6 +30,8 @@ __all__ = ["adjusted", "draw_windows", "grid_rows", "level_of", "null_p_values",
 
 WINDOWS = 4_000
 """Simulated ones per level."""
+_AIM = 1 / 3
+"""Of the alarms that are permitted: the simulation has an error, and no reference knows its rarest cells."""
 _PER_DECADE = 6
 _EXACT_UP_TO = 120
 _NUMBERS_AT_A_TIME = 500_000
@@ -108,5 +110,5 @@ def _level(reference: Reference, rows: int, alarms: float, floor: Floor, scores:
     if not features:
         return 0.0
     smallest = np.sort(simes(null_p_values(features, rows, floor)))
-    allowed = int(WINDOWS * alarms / 2)
+    allowed = int(WINDOWS * alarms * _AIM)
     return min(alarms, float(np.nextafter(smallest[allowed], 0.0)))
