@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,22 @@ def compare_variants(
         except Refused as error:
             found[name] = str(error)
             print(f"{name}: {error}", file=sys.stderr, flush=True)
+    return found
+
+
+def compared(rounds: dict[str, list[dict[str, Any]]], base: str, other: str) -> dict[str, Any]:
+    """Return the medians of p50 and p99 over rounds of two ways, their ratios, and what was not answered 200."""
+    found: dict[str, Any] = {}
+    for quantile in ("p50", "p99"):
+        medians = {
+            name: statistics.median(one["status"]["200"]["ms"][quantile] for one in seen)
+            for name, seen in rounds.items()
+        }
+        found[f"{quantile}_ms"] = {name: round(value, 2) for name, value in medians.items()}
+        found[f"{quantile}_ratio"] = round(medians[other] / medians[base], 3)
+    found["failed"] = {
+        name: sum(one["sent"] - one["status"]["200"]["count"] for one in seen) for name, seen in rounds.items()
+    }
     return found
 
 

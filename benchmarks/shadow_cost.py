@@ -12,12 +12,11 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from online_costs import told
+from online_costs import compared, told
 from online_model import flat, make_reference, read_bodies, write_bodies
 from online_stack import stack
 from open_loop import open_loop
@@ -28,22 +27,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "with_shadow": {"routing": {"shadows": [{"version": "2", "sampling": "100%"}]}},
 }
 CONNECTIONS = 64
-
-
-def figures(rounds: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return medians, ratios and what was not answered 200."""
-    found: dict[str, Any] = {}
-    for quantile in ("p50", "p99"):
-        medians = {
-            name: statistics.median(one["status"]["200"]["ms"][quantile] for one in told)
-            for name, told in rounds.items()
-        }
-        found[f"{quantile}_ms"] = {name: round(value, 2) for name, value in medians.items()}
-        found[f"{quantile}_ratio"] = round(medians["with_shadow"] / medians["alone"], 3)
-    found["failed"] = {
-        name: sum(one["sent"] - one["status"]["200"]["count"] for one in seen) for name, seen in rounds.items()
-    }
-    return found
 
 
 def main() -> None:
@@ -68,7 +51,7 @@ def main() -> None:
     document = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared with the load",
         "stated": f"medians of {given.rounds} rounds of {given.seconds:g} s each, in turns, at {given.rate:g}/s",
-        **figures(rounds),
+        **compared(rounds, "alone", "with_shadow"),
         "rounds": rounds,
     }
     given.out.parent.mkdir(exist_ok=True)

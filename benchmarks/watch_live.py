@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import watch
-from online_costs import told
+from online_costs import compared, told
 from online_model import flat, make_reference, read_bodies, write_bodies
 from online_stack import Stack, stack
 from open_loop import open_loop
@@ -50,22 +49,6 @@ def while_watching(running: Stack, measure: Any) -> dict[str, Any]:
             found["pieces"] = len(list(parts.glob("*")))
         finally:
             job.terminate()
-    return found
-
-
-def figures(rounds: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return medians, ratios and what was not answered 200."""
-    found: dict[str, Any] = {}
-    for quantile in ("p50", "p99"):
-        medians = {
-            name: statistics.median(one["status"]["200"]["ms"][quantile] for one in seen)
-            for name, seen in rounds.items()
-        }
-        found[f"{quantile}_ms"] = {name: round(value, 2) for name, value in medians.items()}
-        found[f"{quantile}_ratio"] = round(medians["watching"] / medians["alone"], 3)
-    found["failed"] = {
-        name: sum(one["sent"] - one["status"]["200"]["count"] for one in seen) for name, seen in rounds.items()
-    }
     return found
 
 
@@ -100,7 +83,7 @@ def main() -> None:
     document = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared with the load",
         "stated": f"medians of {given.rounds} rounds of {given.seconds:g} s each, in turns, at {given.rate:g}/s",
-        **figures(rounds),
+        **compared(rounds, "alone", "watching"),
         "rounds": rounds,
     }
     given.out.parent.mkdir(exist_ok=True)

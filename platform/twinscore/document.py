@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import types
 import typing
+from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union
 
@@ -13,10 +14,10 @@ import yaml
 from twinscore.errors import SettingsInvalid, near
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["changed", "load_document", "located", "read_value"]
+__all__ = ["changed", "errors_at", "load_document", "located", "read_value"]
 
 T = TypeVar("T")
 _WORDS = {
@@ -107,6 +108,20 @@ def _inside(node: yaml.Node | None, at: object) -> tuple[yaml.Mark, int] | None:
     plain = node.end_mark.index - node.start_mark.index == len(node.value) + 2 * quoted
     one_line = node.style in (None, "'", '"') and node.start_mark.line == node.end_mark.line
     return (node.start_mark, at + quoted) if plain and one_line else None
+
+
+@contextmanager
+def errors_at(place: str, source: str) -> Iterator[None]:
+    """Add to an error where in the file it is."""
+    try:
+        yield
+    except SettingsInvalid as error:
+        inner = str(error.fields.get("key", ""))
+        if place and inner.startswith(place):
+            raise
+        key = ".".join([part for part in (place, inner) if part])
+        message = f"{source}, {key}: {error.message}" if key else f"{source}: {error.message}"
+        raise SettingsInvalid(message, **{**error.fields, "source": source, "key": key}) from None
 
 
 def read_value(kind: type[T], document: object, *, source: str, within: str = "") -> T:

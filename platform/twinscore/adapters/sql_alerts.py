@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, update
-
 from twinscore.adapters.alert_tables import ALERTS
-from twinscore.adapters.sql_control import ensured
 from twinscore.adapters.sql_leases import check
 from twinscore.adapters.sql_ledger import append
 from twinscore.adapters.sql_orders import put
-from twinscore.errors import SettingsInvalid, StoreConflict
+from twinscore.adapters.sql_states import StateTable
+from twinscore.errors import SettingsInvalid
 from twinscore.ports.rollout_store import Stored
 
 if TYPE_CHECKING:
@@ -26,22 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["SqlAlerts"]
 
 
-class SqlAlerts:
+class SqlAlerts(StateTable):
     """The rule states of one database."""
 
     def __init__(self, database: ControlDatabase) -> None:
-        self._database = database
-
-    def load(self, model: str) -> Stored | None:
-        """Return the state of a model's rules, None before the first save."""
-        with self._database.reading() as connection:
-            row = connection.execute(select(ALERTS).where(ALERTS.c.model == model)).one_or_none()
-        return None if row is None else Stored(row.revision, json.loads(row.document))
-
-    def models(self) -> tuple[str, ...]:
-        """Return every model whose rules have a state."""
-        with self._database.reading() as connection:
-            return tuple(connection.execute(select(ALERTS.c.model).order_by(ALERTS.c.model)).scalars())
+        super().__init__(database, ALERTS, "the rules of ")
 
     def save(
         self,
@@ -65,15 +52,7 @@ class SqlAlerts:
                 check(connection, lease)
             now_s = self._database.now_s(connection)
             at = self._database.now(connection)
-            values = {"revision": revision + 1, "document": kept, "saved_at": at.isoformat()}
-            current = ensured(connection, ALERTS, model, {**values, "revision": 0}).revision
-            if current != revision:
-                message = (
-                    f"The state of the rules of {model} has revision {current}, not {revision}: somebody else saved it "
-                    "first. Load it again and decide anew."
-                )
-                raise StoreConflict(message, stale="revision", model=model, sent=revision, current=current)
-            connection.execute(update(ALERTS).where(ALERTS.c.model == model).values(**values))
+            self.set(connection, model, revision, kept, at.isoformat())
             put(connection, orders, at, now_s)
             append(connection, drafts, at)
         return Stored(revision + 1, json.loads(kept))

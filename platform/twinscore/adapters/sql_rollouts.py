@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from twinscore.adapters.rollout_tables import COMMANDS, STATES
-from twinscore.adapters.sql_control import ensured
 from twinscore.adapters.sql_leases import check
 from twinscore.adapters.sql_ledger import append
-from twinscore.errors import SettingsInvalid, StoreConflict
+from twinscore.adapters.sql_states import StateTable
+from twinscore.errors import SettingsInvalid
 from twinscore.ports.rollout_store import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from sqlalchemy import Connection
 
     from twinscore.adapters.sql_control import ControlDatabase
     from twinscore.ports.rollout_store import Lease
@@ -26,22 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["SqlRollouts"]
 
 
-class SqlRollouts:
+class SqlRollouts(StateTable):
     """The state documents of one database."""
 
     def __init__(self, database: ControlDatabase) -> None:
-        self._database = database
-
-    def load(self, model: str) -> Stored | None:
-        """Return the state of a model, None before the first save."""
-        with self._database.reading() as connection:
-            row = connection.execute(select(STATES).where(STATES.c.model == model)).one_or_none()
-        return None if row is None else Stored(row.revision, json.loads(row.document))
-
-    def models(self) -> tuple[str, ...]:
-        """Return every model that has a state."""
-        with self._database.reading() as connection:
-            return tuple(connection.execute(select(STATES.c.model).order_by(STATES.c.model)).scalars())
+        super().__init__(database, STATES, "")
 
     def save(
         self,
@@ -64,7 +51,7 @@ class SqlRollouts:
             if lease is not None:
                 check(connection, lease)
             at = self._database.now(connection)
-            _set(connection, model, revision, kept, at.isoformat())
+            self.set(connection, model, revision, kept, at.isoformat())
             append(connection, drafts, at)
             for command, outcome in (done or {}).items():
                 connection.execute(
@@ -73,15 +60,3 @@ class SqlRollouts:
                     .values(outcome=outcome, done_at=at.isoformat())
                 )
         return Stored(revision + 1, json.loads(kept))
-
-
-def _set(connection: Connection, model: str, revision: int, document: str, at: str) -> None:
-    values = {"revision": revision + 1, "document": document, "saved_at": at}
-    current = ensured(connection, STATES, model, {**values, "revision": 0}).revision
-    if current != revision:
-        message = (
-            f"The state of {model} has revision {current}, not {revision}: somebody else saved it first. "
-            "Load it again and decide anew."
-        )
-        raise StoreConflict(message, stale="revision", model=model, sent=revision, current=current)
-    connection.execute(update(STATES).where(STATES.c.model == model).values(**values))

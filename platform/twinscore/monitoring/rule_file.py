@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
-from twinscore.document import read_value
+from twinscore.document import errors_at, read_value
 from twinscore.errors import SettingsInvalid, near
 from twinscore.monitoring.condition import Missing, show_condition
 from twinscore.monitoring.condition_text import parse_condition
@@ -75,7 +75,7 @@ def read_monitor(document: object, *, source: str, within: str = "monitor.") -> 
         changes["rules"] = read_rules(document["rules"], source=source, within=f"{within}rules")
     if "playbook" in document:
         changes["playbook"] = document["playbook"]
-    with _within(within.rstrip("."), source):
+    with errors_at(within.rstrip("."), source):
         spec = replace(spec, **changes)
         check_needs(spec)
     return spec
@@ -107,7 +107,7 @@ def read_rule(document: object, *, source: str = "The rule", within: str = "") -
         SettingsInvalid: a name or operator is unknown, or the rule contradicts itself; `key` names where.
     """
     text = read_value(_RuleText, document, source=source, within=f"{within}." if within else "")
-    with _within(within, source):
+    with errors_at(within, source):
         with _under("metric"):
             metric = metric_named(text.metric)
         condition = parse_condition(text.when, metric)
@@ -200,20 +200,6 @@ def _wishes(document: object) -> tuple[Wish, ...]:
     if not isinstance(document, list | tuple):
         return (read_wish(document, "do"),)
     return tuple([read_wish(one, f"do[{at}]") for at, one in enumerate(document)])
-
-
-@contextmanager
-def _within(place: str, source: str) -> Iterator[None]:
-    """Add to an error where in the file it is."""
-    try:
-        yield
-    except SettingsInvalid as error:
-        inner = str(error.fields.get("key", ""))
-        if place and inner.startswith(place):
-            raise
-        key = ".".join([part for part in (place, inner) if part])
-        message = f"{source}, {key}: {error.message}" if key else f"{source}: {error.message}"
-        raise SettingsInvalid(message, **{**error.fields, "source": source, "key": key}) from None
 
 
 @contextmanager

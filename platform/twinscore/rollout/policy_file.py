@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from twinscore.document import load_document, located, read_value
+from twinscore.document import errors_at, load_document, located, read_value
 from twinscore.errors import SettingsInvalid
 from twinscore.rollout.assign import BUCKETS
 from twinscore.rollout.calendar import Freeze
@@ -17,7 +16,6 @@ from twinscore.rollout.policy import Policy
 from twinscore.rollout.stage import Stage, as_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["load_policy", "policy_for", "read_policy"]
@@ -113,29 +111,29 @@ def read_policy(document: object, *, source: str = "The promotion policy") -> Po
         members["freeze"] = tuple([_freeze(one, f"freeze[{at}]", source) for at, one in enumerate(text.freeze)])
     for name in ("ab_share", "shadow_sampling"):
         if (value := getattr(text, name)) is not None:
-            with _within(name, source):
+            with errors_at(name, source):
                 members[name] = as_share(value)
     if text.settle is not None:
-        with _within("settle", source):
+        with errors_at("settle", source):
             members["settle_s"] = as_seconds(text.settle)
     if text.deadline is not None:
-        with _within("deadline", source):
+        with errors_at("deadline", source):
             members["deadline_ms"] = round(as_seconds(text.deadline) * 1_000)
-    with _within("", source):
+    with errors_at("", source):
         return Policy(**members)
 
 
 def _stage(text: _StageText, place: str, source: str) -> Stage:
     waits = text.kind == "approve"
-    with _within(f"{place}.share", source):
+    with errors_at(f"{place}.share", source):
         share = 0 if text.share is None else as_share(text.share)
-    with _within(f"{place}.sampling", source):
+    with errors_at(f"{place}.sampling", source):
         sampling = (BUCKETS if text.kind == "shadow" else 0) if text.sampling is None else as_share(text.sampling)
-    with _within(f"{place}.at_least", source):
+    with errors_at(f"{place}.at_least", source):
         at_least_s = (0.0 if waits else 60.0) if text.at_least is None else as_seconds(text.at_least)
-    with _within(f"{place}.at_most", source):
+    with errors_at(f"{place}.at_most", source):
         at_most_s = as_seconds(text.at_most)
-    with _within(place, source):
+    with errors_at(place, source):
         return Stage(
             kind=text.kind, name=text.name or text.kind, share=share, sampling=sampling, at_least_s=at_least_s,
             requests=(0 if waits else 300) if text.requests is None else text.requests, at_most_s=at_most_s,
@@ -144,13 +142,13 @@ def _stage(text: _StageText, place: str, source: str) -> Stage:
 
 
 def _gate(document: object, place: str, source: str) -> Gate:
-    with _within(place, source):
+    with errors_at(place, source):
         return Gate.from_document(document, source=source, within=f"{place}.")
 
 
 def _freeze(text: _FreezeText, place: str, source: str) -> Freeze:
     said: dict[str, Any] = {"name": text.name, "reason": text.reason, "zone": text.zone, "days": text.days}
-    with _within(place, source):
+    with errors_at(place, source):
         if not text.days:
             return Freeze(**said, starts=_day(text.from_), ends=_day(text.until))
         start = 0 if text.from_ is None else _minute_of_day("from", text.from_)
@@ -172,17 +170,3 @@ def _minute_of_day(what: str, value: object) -> int:
         message = f"The {what} of a weekly freeze must be a time of day such as 18:00, got {str(value)[:80]!r}."
         raise SettingsInvalid(message, key=what)
     return int(hour) * _HOUR_MINUTES + int(minute)
-
-
-@contextmanager
-def _within(place: str, source: str) -> Iterator[None]:
-    """Add to an error where in the file it is."""
-    try:
-        yield
-    except SettingsInvalid as error:
-        inner = str(error.fields.get("key", ""))
-        if place and inner.startswith(place):
-            raise
-        key = ".".join([part for part in (place, inner) if part])
-        message = f"{source}, {key}: {error.message}" if key else f"{source}: {error.message}"
-        raise SettingsInvalid(message, source=source, key=key) from None
