@@ -119,8 +119,8 @@ def test_an_answer_that_is_lost_opens_no_second_ticket(tracker: tuple[str, Ticke
     [
         (429, {"retry-after": "17"}, 17.0),
         (403, {"retry-after": "5"}, 5.0),
-        (403, {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(NOW.timestamp()) + 900)}, 900.0),
-        (429, {"retry-after": format_datetime(NOW + timedelta(seconds=300), usegmt=True)}, 300.0),
+        (403, {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "{later}"}, 900.0),
+        (429, {"retry-after": "{then}"}, 900.0),
         (429, {"retry-after": "soon"}, None),
         (403, {}, None),
         (500, {}, None),
@@ -131,7 +131,9 @@ def test_who_refuses_says_when_to_come_back(
     seen: Receivers, status: int, headers: dict[str, str], after_s: float | None
 ) -> None:
     """The wait that a tracker asks for is passed on, in whichever of its ways it says so."""
-    seen.faults = [Fault(status=status, headers=headers)]
+    then = datetime.now(UTC) + timedelta(seconds=900)
+    moments = {"{later}": str(int(then.timestamp())), "{then}": format_datetime(then, usegmt=True)}
+    seen.faults = [Fault(status=status, headers={name: moments.get(text, text) for name, text in headers.items()})]
     with pytest.raises(StoreUnavailable, match=rf"refused \(HTTP {status}\)") as caught:
         Caller("GitHub", private=True).call("GET", f"{seen.url}/repos/acme/risk/issues")
 
