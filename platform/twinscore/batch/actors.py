@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["answers", "free_cores"]
+__all__ = ["answers", "free_cores", "spare_cores"]
 
 _NICE = 15
 """What Ray gives its workers where it is not told otherwise."""
@@ -58,6 +58,15 @@ def free_cores() -> int:
     """Return how many whole cores the cluster has to spare, at least 1: a run on a busy cluster waits for one."""
     resources: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
     return max(int(resources.get("CPU", 1.0)), 1)
+
+
+def spare_cores() -> int:
+    """Return how many cores work may take that nobody waits for: half of those to spare, at least 1.
+
+    Giving way is not enough where every core has such work: a kernel lets no one in while it does something for a
+    worker, and then all replicas of a machine stall at once (see benchmarks/watch_live.py).
+    """
+    return max(free_cores() // 2, 1)
 
 
 class _Worker:

@@ -16,7 +16,7 @@ import ray
 import structlog
 
 from twinscore.audit.operate import audit_salt
-from twinscore.batch.actors import answers, free_cores
+from twinscore.batch.actors import answers, spare_cores
 from twinscore.batch.session import ray_session
 from twinscore.batch.stale_figures import staleness_figures
 from twinscore.batch.watch_due import how_of, sources_of, what_is_due
@@ -171,7 +171,7 @@ def _count_on_ray(settings: Settings, job: WatchJob, due: Sequence[dict[str, Any
     found = []
     with ray_session(settings):
         try:
-            for answer in answers(WatchSource, (job,), due, actors=free_cores()):
+            for answer in answers(WatchSource, (job,), due, actors=spare_cores()):
                 if "error" in answer:
                     _log.warning("watch_waiting", source=answer["source"], reason=answer["error"])
                 found.append(answer)
