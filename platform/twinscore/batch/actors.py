@@ -24,7 +24,12 @@ _NICE = 15
 
 
 def answers(
-    actor: type, arguments: tuple[Any, ...], rows: Sequence[Mapping[str, Any]], *, actors: int
+    actor: type,
+    arguments: tuple[Any, ...],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    actors: int,
+    idle: bool = False,
 ) -> Generator[dict[str, Any], None, None]:
     """Yield the answer to each row as it comes, in no order; close it to stop what is under way.
 
@@ -33,6 +38,7 @@ def answers(
         arguments: of its constructor.
         rows: plain values.
         actors: how many at most, one core each.
+        idle: whether they work only while nobody else wants their core.
 
     Raises:
         ray.exceptions.RayError: an actor died.
@@ -45,7 +51,7 @@ def answers(
         batch_size=1,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=min(actors, len(rows))),
-        fn_constructor_args=(actor, arguments),
+        fn_constructor_args=(actor, arguments, idle),
         num_cpus=1,
     )
     batch: Any
@@ -72,8 +78,10 @@ def spare_cores() -> int:
 class _Worker:
     """What Ray makes: an actor that leaves its core to whoever answers somebody who waits, replicas on its machine."""
 
-    def __init__(self, actor: type, arguments: tuple[Any, ...]) -> None:
+    def __init__(self, actor: type, arguments: tuple[Any, ...], idle: bool) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
+        if idle and hasattr(os, "SCHED_IDLE"):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         self._actor = actor(*arguments)
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -171,7 +171,7 @@ def _count_on_ray(settings: Settings, job: WatchJob, due: Sequence[dict[str, Any
     found = []
     with ray_session(settings):
         try:
-            for answer in answers(WatchSource, (job,), due, actors=spare_cores()):
+            for answer in answers(WatchSource, (job,), due, actors=spare_cores(), idle=True):
                 if "error" in answer:
                     _log.warning("watch_waiting", source=answer["source"], reason=answer["error"])
                 found.append(answer)
