@@ -59,6 +59,9 @@ class Watch:
         self._model, self._turns, self._held = model, turns, held
         self.trouble = "" if model == "loans" else "the lake is away"
 
+    def close(self) -> None:
+        """Hold nothing."""
+
     def turn(self, lease: Lease) -> None:
         """Count a turn; one model hangs, one fails."""
         assert lease.epoch > 0

@@ -10,7 +10,8 @@ from scipy import stats
 
 from twinscore.bundle.shift import psi
 from twinscore.monitoring.drift_effect import cramers_v, js_distance, ks_distance
-from twinscore.monitoring.drift_interval import distances_between, ks_between, share_between, share_difference
+from twinscore.monitoring.drift_interval import distances_between, ks_between, share_difference
+from twinscore.monitoring.intervals import wilson
 
 
 @given(st.integers(1, 100_000), st.data())
@@ -19,7 +20,7 @@ def test_share_has_the_interval_of_scipy(rows: int, data: st.DataObject) -> None
     count = data.draw(st.integers(0, rows))
     expected = stats.binomtest(count, rows).proportion_ci(0.95, method="wilson")
 
-    assert (expected.low, expected.high) == pytest.approx(share_between(count, rows), abs=1e-9)
+    assert (expected.low, expected.high) == pytest.approx(wilson(count, rows), abs=1e-9)
 
 
 @pytest.mark.parametrize(

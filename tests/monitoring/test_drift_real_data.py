@@ -41,12 +41,9 @@ class Month(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def months(request: pytest.FixtureRequest) -> list[Month]:
+def months(beijing: Path) -> list[Month]:
     """Every feature of every month from 2012 on; the reference is 2010 and 2011."""
-    path = Path(__file__).resolve().parents[3] / "shared" / "data" / "beijing_pm25.parquet"
-    if not path.is_file():
-        pytest.skip(f"{path.name} is not there")
-    table = pq.read_table(path)
+    table = pq.read_table(beijing)
     table = table.set_column(table.schema.get_field_index("cbwd"), "cbwd", pc.cast(table["cbwd"], pa.string()))
     spec = infer_features(table, exclude=CALENDAR)
     early = pc.less(table["year"], 2012)

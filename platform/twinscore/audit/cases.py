@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from twinscore.audit.record import FEATURE
-from twinscore.contract.row_key import key_hashes
+from twinscore.audit.sample import row_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,9 +47,7 @@ class CaseDraw:
         """Show rows: (n_rows, log_schema), and the stratum of each: (n_rows,)."""
         if not rows.num_rows:
             return
-        named = pa.table({"request": rows["request_id"], "row": rows["row"].cast(pa.int64())})
-        hashes = key_hashes(named)[0] ^ np.uint64(self.seed & (2**64 - 1))
-        order = _mixed(hashes)
+        order = row_order(rows, self.seed)
         for stratum in pc.unique(strata).to_pylist():
             places = np.flatnonzero(pc.equal(strata, stratum).to_numpy(zero_copy_only=False))
             name = stratum if stratum in self.counts or len(self.counts) < _MOST_STRATA else _OTHERS
@@ -130,12 +128,3 @@ def _text(rows: pa.Table, column: str) -> pa.StringArray:
 def _whole(column: pa.ChunkedArray | pa.Array) -> pa.StringArray:
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array
-
-
-def _mixed(words: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """Return words whose order has nothing to do with that of other seeds (finaliser of splitmix64)."""
-    with np.errstate(over="ignore"):
-        mixed = words + np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return mixed ^ (mixed >> np.uint64(31))

@@ -16,7 +16,7 @@ from twinscore.contract.row_key import key_hashes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Sampler", "Stratum", "divided"]
+__all__ = ["Sampler", "Stratum", "divided", "row_order"]
 
 
 class Stratum(NamedTuple):
@@ -58,8 +58,7 @@ class Sampler:
         return {one: self._kept[one].slice(0, share) for one, share in zip(strata, shares, strict=True) if share}
 
     def _add(self, stratum: Stratum, table: pa.Table) -> None:
-        names = table.select(["request_id", "row"])
-        hashes, _ = key_hashes(names.append_column("seed", pa.array(np.full(len(names), self._seed), pa.int64())))
+        hashes = row_order(table, self._seed)
         if stratum in self._kept:
             table = pa.concat_tables([self._kept[stratum], table], promote_options="default")
             hashes = np.concatenate([self._places[stratum], hashes])
@@ -67,6 +66,13 @@ class Sampler:
         places, first = np.unique(hashes, return_index=True)
         self._kept[stratum] = table.take(pa.array(first[: self._rows]))
         self._places[stratum] = places[: self._rows]
+
+
+def row_order(table: pa.Table, seed: int) -> NDArray[np.uint64]:
+    """Return places of rows of the log, (n_rows,), by request and row alone; another seed is another order."""
+    names = table.select(["request_id", "row"])
+    hashes, _ = key_hashes(names.append_column("seed", pa.array(np.full(len(names), seed), pa.int64())))
+    return hashes
 
 
 def divided(rows: int, sizes: list[int]) -> list[int]:

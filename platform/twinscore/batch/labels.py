@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from twinscore.batch.read import CommittedRun
     from twinscore.batch.spec_parts import LabelsSpec
 
-__all__ = ["AGES", "Coverage", "coverage_of", "join_labels", "label_type", "labelled_batches", "moments_of"]
+__all__ = ["AGES", "Coverage", "coverage_of", "instants_of", "join_labels", "label_type", "labelled_batches"]
 
 AGES = {"1 day": timedelta(days=1), "7 days": timedelta(days=7), "30 days": timedelta(days=30),
         "90 days": timedelta(days=90)}  # fmt: skip
@@ -106,7 +106,7 @@ def labelled_batches(
     for batch in run.batches(list(dict.fromkeys([*names, *_TAKEN, since or "scored_at"]))):
         places = found.places(batch.select(names).cast(key))
         taken = labels.take(pa.array(places, mask=places < 0))
-        began = moments_of(batch.column(since or "scored_at"))
+        began = instants_of(batch.column(since or "scored_at"))
         columns = [batch.column(name) for name in dict.fromkeys([*names, *_TAKEN])]
         columns += [taken["label"], taken["label_at"], pc.subtract(taken["label_at"], began).cast(_DELAY)]
         yield pa.table(columns, names=[*dict.fromkeys([*names, *_TAKEN]), "label", "label_at", "delay"])
@@ -130,7 +130,7 @@ def coverage_of(
         if born is None:
             continue
         # Both readings cut the same files into the same batches.
-        age = pc.subtract(pa.scalar(end, _MOMENT), moments_of(next(born).column(0)))
+        age = pc.subtract(pa.scalar(end, _MOMENT), instants_of(next(born).column(0)))
         for name, limit in AGES.items():
             old = pc.fill_null(pc.greater_equal(age, pa.scalar(limit, _DELAY)), False).to_numpy()
             soon = pc.fill_null(pc.less_equal(table["delay"], pa.scalar(limit, _DELAY)), False).to_numpy()
@@ -176,12 +176,12 @@ def _labels(run: CommittedRun, spec: LabelsSpec, key: pa.Schema, as_of: datetime
             starts, ends = np.searchsorted(hashes_of_run, hashes), np.searchsorted(hashes_of_run, hashes, "right")
             mask = whole & (ends > starts) & ~pc.is_null(table["label"], nan_is_null=True).to_numpy()
             if spec.at is not None:
-                moment = moments_of(table["label_at"])
+                moment = instants_of(table["label_at"])
                 known = pc.less_equal(moment, pa.scalar(_utc(as_of), _MOMENT)) if as_of else pc.is_valid(moment)
                 mask &= pc.fill_null(known, False).to_numpy()
             tables.append(table.filter(pa.array(mask)))
     labels = pa.concat_tables(tables).combine_chunks()
-    moments = moments_of(labels["label_at"]) if spec.at is not None else pa.nulls(labels.num_rows, _MOMENT)
+    moments = instants_of(labels["label_at"]) if spec.at is not None else pa.nulls(labels.num_rows, _MOMENT)
     columns = [*(labels[name] for name in names), labels["label"], moments]
     return pa.table(columns, names=[*key.names, "label", "label_at"])
 
@@ -226,7 +226,7 @@ def label_type(path: str, column: str) -> pa.DataType:
     return kind
 
 
-def moments_of(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def instants_of(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return times or days as UTC moments; a time without a zone is UTC."""
     kind = column.type
     if pa.types.is_date32(kind):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from twinscore.batch.read import CommittedRun
     from twinscore.bundle.files import Bundle
 
-__all__ = ["in_quarantine", "same_input", "stored_scores"]
+__all__ = ["in_quarantine", "refuse_without_scores", "same_input", "stored_scores"]
 
 
 def stored_scores(run: CommittedRun, bundle: Bundle, rows: int, *, source: str | None = None) -> StoredScores:
@@ -50,9 +50,7 @@ def stored_scores(run: CommittedRun, bundle: Bundle, rows: int, *, source: str |
         InputEmpty: the run took no row in, or was refused as a whole.
     """
     manifest = run.manifest
-    if "refused" in manifest or not manifest["rows_in"]:
-        message = f"Run {manifest['run_id']} at {run.folder} has no scores to compare."
-        raise InputEmpty(message, run_id=manifest["run_id"])
+    refuse_without_scores(run)
     run.verify()
     intake = same_input(run, bundle, source)
     table, files, numbers = _first_rows(intake, rows)
@@ -77,6 +75,18 @@ def stored_scores(run: CommittedRun, bundle: Bundle, rows: int, *, source: str |
         accepted=tuple(np.flatnonzero(scored[kept]).tolist()),
         n_by_key=int(by_key.sum()),
     )
+
+
+def refuse_without_scores(run: CommittedRun) -> None:
+    """Raise where a run has nothing to compare.
+
+    Raises:
+        InputEmpty: it took no row in, or was refused as a whole.
+    """
+    manifest = run.manifest
+    if "refused" in manifest or not manifest["rows_in"]:
+        message = f"Run {manifest['run_id']} at {run.folder} has no scores to compare."
+        raise InputEmpty(message, run_id=manifest["run_id"])
 
 
 def same_input(run: CommittedRun, bundle: Bundle, source: str | None = None) -> Intake:

@@ -16,8 +16,8 @@ from twinscore.audit.sample import divided
 from twinscore.batch.key_set import KeySet
 from twinscore.batch.plan import row_groups
 from twinscore.batch.reading import read_piece
-from twinscore.batch.stored import in_quarantine, same_input
-from twinscore.errors import FileUnreadable, InputEmpty
+from twinscore.batch.stored import in_quarantine, refuse_without_scores, same_input
+from twinscore.errors import FileUnreadable
 from twinscore.scoring.parity import StoredScores
 from twinscore.scoring.table import SCORE_SCHEMA
 
@@ -48,9 +48,7 @@ def sampled_scores(run: CommittedRun, bundle: Bundle, rows: int, seed: int) -> S
         InputEmpty: the run took no row in, or was refused as a whole.
     """
     manifest = run.manifest
-    if "refused" in manifest or not manifest["rows_in"]:
-        message = f"Run {manifest['run_id']} at {run.folder} has no scores to compare."
-        raise InputEmpty(message, run_id=manifest["run_id"])
+    refuse_without_scores(run)
     run.verify(contents=False)
     intake = same_input(run, bundle, None)
     names = list(manifest["key"])

@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from twinscore.audit.places import model_folder
 from twinscore.audit.watched import PieceState, piece_state
 from twinscore.audit.window import Piece, pieces_of
-from twinscore.batch.manifest import MANIFEST
-from twinscore.batch.read import open_run
+from twinscore.batch.runs import known_runs
 from twinscore.batch.watch_run import run_state
-from twinscore.errors import TwinscoreError
-from twinscore.monitoring.spec import period
 from twinscore.monitoring.tally import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from twinscore.monitoring.spec import MonitorSpec, WatchedLabels
+    from twinscore.monitoring.spec import MonitorSpec
     from twinscore.ports.window_store import SourceEntry
 
-__all__ = ["Source", "how_of", "mature_from", "runs_of", "sources_of", "what_is_due"]
+__all__ = ["Source", "how_of", "sources_of", "what_is_due"]
 
 _COUNTS = 1
 """Raised when rows are counted in another way, so that all sources are counted anew."""
-_PREDICTIONS = "predictions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +55,7 @@ class Source:
 
 
 def sources_of(lake: Path, model: str, spec: MonitorSpec) -> Iterator[Source]:
-    """Yield every source that there is now: the log's pieces in order, then the runs by id."""
+    """Yield every source that there is now: the log's pieces in order, then the runs by id, refused ones too."""
     log = model_folder(lake, model)
     for piece in pieces_of(log) if log.is_dir() else []:
         state = piece_state(log, piece)
@@ -69,29 +64,10 @@ def sources_of(lake: Path, model: str, spec: MonitorSpec) -> Iterator[Source]:
                 f"audit-{piece.stream}-{piece.segment:010d}", "piece", stream=piece.stream, segment=piece.segment,
                 token=state.token, chain=state.chain,
             )  # fmt: skip
-    for run_id, folder in sorted(runs_of(lake, model, spec).items()):
-        yield Source(f"run-{run_id}", "run", folder=str(folder), token=run_state(open_run(folder)))
-
-
-def runs_of(lake: Path, model: str, spec: MonitorSpec) -> dict[str, Path]:
-    """Return the folder of each of a model's runs that is watched, refused ones too, by run id.
-
-    Looked at are the folders of the lake that `monitor.datasets` names, or all of `predictions`.
-    """
-    found: dict[str, Path] = {}
-    for place in spec.datasets or (_PREDICTIONS,):
-        for top, folders, files in os.walk(lake / place):
-            if MANIFEST not in files:
-                folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
-                continue
-            folders.clear()
-            try:
-                manifest = open_run(Path(top)).manifest
-            except TwinscoreError:
-                continue  # nothing that a run left
-            if manifest.get("model") == model and "finished_at" in manifest:
-                found.setdefault(manifest["run_id"], Path(top))
-    return found
+    known = known_runs(lake, model, spec.datasets)
+    runs = {run.manifest["run_id"]: run for run in (*known.committed, *known.refused)}
+    for run_id, run in sorted(runs.items()):
+        yield Source(f"run-{run_id}", "run", folder=str(run.folder), token=run_state(run))
 
 
 def how_of(spec: MonitorSpec) -> str:
@@ -99,11 +75,6 @@ def how_of(spec: MonitorSpec) -> str:
     labels = None if spec.labels is None else asdict(spec.labels)
     facts = [_COUNTS, sorted(PARTS), spec.window, spec.segments, spec.groups, labels]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-
-
-def mature_from(labels: WatchedLabels, now: datetime) -> datetime:
-    """Return the instant from which on rows are too young for an outcome."""
-    return now if labels.maturity.strip() in ("0", "0s") else now - period(labels.maturity, "labels.maturity")
 
 
 def what_is_due(
@@ -115,10 +86,10 @@ def what_is_due(
     if spec.labels is None or not entry.windows:
         return None
     first, last = entry.windows[0][0], max(end for _, end, _ in entry.windows)
-    if last < now - period(spec.labels.horizon, "labels.horizon"):
+    if last < spec.labels.revised_from(now):
         return None
     if entry.state["labels"] != labels_token:
         return "glance"
-    before, mature = datetime.fromisoformat(entry.state["mature"]), mature_from(spec.labels, now)
+    before, mature = datetime.fromisoformat(entry.state["mature"]), spec.labels.mature_from(now)
     ripened = before < last and mature > first and mature > before
     return "glance" if ripened and now - mature > timedelta() else None

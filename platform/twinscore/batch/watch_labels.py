@@ -16,13 +16,12 @@ import pyarrow.compute as pc
 
 from twinscore.batch.find import find_inputs
 from twinscore.batch.key_set import KeySet
-from twinscore.batch.labels import label_type, moments_of
+from twinscore.batch.labels import instants_of, label_type
 from twinscore.batch.plan import whole_files
 from twinscore.batch.reading import read_piece
 from twinscore.batch.recipe import Recipe
 from twinscore.batch.snapshot import take_snapshot
 from twinscore.errors import InputEmpty, InputError, SchemaMismatch, SettingsInvalid
-from twinscore.monitoring.spec import period
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -71,7 +70,7 @@ class KnownLabels:
 
     def __init__(self, labels: WatchedLabels, path: str, now: datetime) -> None:
         self._labels, self._path = labels, path
-        self._mature = now if labels.maturity.strip() in ("0", "0s") else now - period(labels.maturity, "maturity")
+        self._mature = labels.mature_from(now)
         self._sets: dict[tuple[tuple[str, str], ...], tuple[KeySet, pa.Array]] = {}
         self._digest = hashlib.sha256()
 
@@ -155,7 +154,7 @@ class KnownLabels:
         table = pa.concat_tables(tables).combine_chunks()
         if labels.at is not None:
             # The last known first: of a key that is there twice, a set gives the first place.
-            known = pc.fill_null(moments_of(table["at"]).cast(pa.int64()), 0).to_numpy()
+            known = pc.fill_null(instants_of(table["at"]).cast(pa.int64()), 0).to_numpy()
             order = np.argsort(-known, kind="stable")
             table = table.take(pa.array(order))
         keys = KeySet(table.select(names).rename_columns(key.names))

@@ -76,14 +76,13 @@ class WatchSource:
         return pa.table({"answer": [json.dumps({"source": source.name, **answer})]})
 
     def _count(self, source: Source, *, glance: bool) -> dict[str, Any]:
-        from twinscore.batch.watch_due import mature_from
         from twinscore.ports.window_store import Counted
 
         job = self._job
         known = self._store.entries().get(source.name)
         state: dict[str, Any] = {"how": job.how, "labels": job.labels_token, "mature": "", "digest": ""}
         if job.spec.labels is not None:
-            state["mature"] = mature_from(job.spec.labels, self._now).isoformat()
+            state["mature"] = job.spec.labels.mature_from(self._now).isoformat()
         if glance:
             looked = self._read(source, glance=True)
             if looked is None:

@@ -12,7 +12,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from twinscore.batch.stale_figures import LOOKED_AT as OF_RUNS
-from twinscore.batch.watch_due import mature_from
 from twinscore.monitoring.tally import WindowTally
 from twinscore.monitoring.window_drift import DriftInTime, looked_back
 from twinscore.monitoring.window_figures import FORMAT, window_figures
@@ -94,11 +93,11 @@ def _figures(
     tallies: Mapping[WindowKey, WindowTally], before: Sequence[Mapping[WindowKey, WindowTally]], spec: MonitorSpec,
     now: datetime, known_of: Callable[[str], KnownVersion | None], drift: DriftInTime,
 ) -> Iterator[Figure]:  # fmt: skip
-    series = [{_series(key): tally for key, tally in one.items()} for one in before]
+    series = [{_series(key): (key, tally) for key, tally in one.items()} for one in before]
     for key, tally in sorted(tallies.items()):
-        mature = spec.labels is None or key.end <= mature_from(spec.labels, now)
+        mature = spec.labels is None or key.end <= spec.labels.mature_from(now)
         known = known_of(key.bundle_digest) if key.bundle_digest else None
-        earlier = [one[_series(key)] for one in series if _series(key) in one]
+        earlier = dict([one[_series(key)] for one in series if _series(key) in one])
         yield from window_figures(key, tally, known, spec, drift=drift, earlier=earlier, mature=mature)
 
 
@@ -118,7 +117,7 @@ def _stamps(
                 content.setdefault(start, []).append((source, digest))
     found, back = {}, looked_back(spec.drift)
     for start, parts in content.items():
-        mature = spec.labels is None or start + length <= mature_from(spec.labels, now)
+        mature = spec.labels is None or start + length <= spec.labels.mature_from(now)
         before = [sorted(content.get(start - number * length, [])) for number in range(1, back + 1)]
         facts = [FORMAT, spec.fewest_in_group, asdict(spec.drift), mature, sorted(parts), before]
         found[start] = hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -64,6 +64,8 @@ class Alerting:
         self._closing.set()
         self._thread.join(timeout_s)
         self._pool.shutdown(wait=True, cancel_futures=True)
+        for one in self._alerts.values():
+            one.close()
         self._courier.close()
 
     def _run(self) -> None:

@@ -52,6 +52,10 @@ class LiveFigures(Protocol):
         """Return what one model's replicas have done since the look before."""
         ...
 
+    def close(self) -> None:
+        """Give back what is held."""
+        ...
+
 
 class Alerts:
     """The rules of one model; `turn` is called again and again, by one thread at a time.
@@ -118,6 +122,11 @@ class Alerts:
         for draft in drafts:
             _log.info(draft.kind, model=self.model, reason=draft.reason)
         return [one.id for one in judged.open]
+
+    def close(self) -> None:
+        """End what looks at the replicas."""
+        if self._live is not None:
+            self._live.close()
 
     def _read_spec(self) -> None:
         try:

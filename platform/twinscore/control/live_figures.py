@@ -6,33 +6,25 @@ comes after its first look. A quantile is taken along a straight line inside its
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import httpx
-import structlog
-
-from twinscore.access.local import local_key
 from twinscore.clock import SystemClock
+from twinscore.control.replicas import Replicas
 from twinscore.monitoring.figure import Figure
-from twinscore.wiring import listener_roster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from twinscore.clock import Clock
-    from twinscore.ports.listener_roster import Listener, ListenerRoster
+    from twinscore.ports.listener_roster import ListenerRoster
     from twinscore.settings import Settings
 
 __all__ = ["ReplicaFigures", "counts_of", "figures_between"]
 
-_TIMEOUT_S = 1.0
-_AT_ONCE = 8
 _QUANTILES = (("latency_ms_p50", 0.5), ("latency_ms_p95", 0.95), ("latency_ms_p99", 0.99))
 _BUCKET = "twinscore_request_seconds_bucket"
 _RESPONSES = "twinscore_responses_total"
-_log = structlog.get_logger("twinscore.control")
 Counts = dict[tuple[str, ...], float]
 """By name and labels of a sample."""
 
@@ -52,10 +44,9 @@ class ReplicaFigures:
         self, settings: Settings, model: str, version_of: Callable[[], str], *, roster: ListenerRoster | None = None,
         clock: Clock | None = None,
     ) -> None:  # fmt: skip
-        self._settings = settings
         self._model = model
         self._version_of = version_of
-        self._roster = roster or listener_roster(settings)
+        self._replicas = Replicas(settings, model, roster)
         self._clock = clock or SystemClock()
         self._before: dict[str, Counts] = {}
         self._looked_at: datetime | None = None
@@ -68,7 +59,8 @@ class ReplicaFigures:
         """
         version = self._version_of()
         now = self._clock.now()
-        told = self._ask() if version else {}
+        answers = self._replicas.ask("metrics", lambda answer: counts_of(answer.text), now) if version else []
+        told = {one.replica: counts for one, counts in answers if counts is not None}
         since, before = self._looked_at, self._before
         self._before, self._looked_at = told, now
         if since is None or now <= since or not told:
@@ -81,28 +73,9 @@ class ReplicaFigures:
                 added[name] = added.get(name, 0.0) + max(0.0, value - before[replica].get(name, 0.0))
         return figures_between(self._model, version, since, now, added)
 
-    def _ask(self) -> dict[str, Counts]:
-        listeners = [one for one in self._roster.listeners() if one.model == self._model]
-        if not listeners:
-            return {}
-        key = local_key(self._settings.home, now=self._clock.now())
-        headers = {} if key is None else {"authorization": f"Bearer {key}"}
-        with (
-            httpx.Client(timeout=_TIMEOUT_S, trust_env=False) as client,
-            ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"live-{self._model}") as pool,
-        ):
-            answers = list(pool.map(lambda one: self._counts(client, one, headers), listeners))
-        return {one.replica: counts for one, counts in zip(listeners, answers, strict=True) if counts is not None}
-
-    def _counts(self, client: httpx.Client, listener: Listener, headers: Mapping[str, str]) -> Counts | None:
-        host = f"[{listener.host}]" if ":" in listener.host else listener.host
-        try:
-            answer = client.get(f"http://{host}:{listener.port}/{self._model}/metrics", headers=headers)
-            answer.raise_for_status()
-            return counts_of(answer.text)
-        except (httpx.HTTPError, ValueError) as error:
-            _log.warning("replica_does_not_tell", model=self._model, replica=listener.replica, error=str(error)[:200])
-            return None
+    def close(self) -> None:
+        """Ask no more."""
+        self._replicas.close()
 
 
 def counts_of(text: str) -> Counts:

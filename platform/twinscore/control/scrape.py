@@ -11,35 +11,30 @@ counts anew under another incarnation. What was counted before the first look do
 from __future__ import annotations
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import structlog
 
-from twinscore.access.local import local_key
 from twinscore.clock import SystemClock
 from twinscore.control.deaths import Deaths
+from twinscore.control.replicas import Replicas
 from twinscore.errors import SchemaMismatch
 from twinscore.online.serve_config import processes_of
 from twinscore.rollout.evidence import ArmEvidence, Evidence, Histogram, PairEvidence
-from twinscore.wiring import listener_roster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from twinscore.clock import Clock
     from twinscore.online.serve_config import Processes
-    from twinscore.ports.listener_roster import Listener, ListenerRoster
+    from twinscore.ports.listener_roster import ListenerRoster
     from twinscore.rollout.evidence import Role
     from twinscore.rollout.routing import Routing
     from twinscore.settings import Settings
 
 __all__ = ["Scrape"]
 
-_TIMEOUT_S = 1.0
-_AT_ONCE = 8
 _log = structlog.get_logger("twinscore.control")
 
 
@@ -91,10 +86,9 @@ class Scrape:
     ) -> None:
         self.evidence = known or Evidence()
         """All that is known; save it with the rollout, and hand it to the next process as `known`."""
-        self._settings = settings
         self._model = model
         self._baseline = baseline
-        self._roster = roster or listener_roster(settings)
+        self._replicas = Replicas(settings, model, roster)
         self._processes = processes
         self._clock = clock or SystemClock()
         self._began_s: float | None = None
@@ -102,8 +96,6 @@ class Scrape:
         self._seen: dict[str, _Told] = {}
         self._deaths: dict[str, Deaths] = {}
         self._ends: Counter[tuple[str, Role]] = Counter()
-        self._client = httpx.Client(timeout=_TIMEOUT_S, trust_env=False)
-        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"scrape-{model}")
 
     def look(self, routing: Routing) -> Evidence:
         """Take what was added since the look before, and return all that is known.
@@ -114,20 +106,17 @@ class Scrape:
         Raises:
             StoreUnavailable: the roster cannot be read.
         """
-        listeners = [one for one in self._roster.listeners() if one.model == self._model]
-        key = local_key(self._settings.home, now=self._clock.now())
-        headers = {} if key is None else {"authorization": f"Bearer {key}"}
         if self._began_s is None:
             self._began_s = self._clock.monotonic_s()
-        answers = list(self._pool.map(lambda listener: self._ask(listener, headers), listeners))
-        told = [answer for answer in answers if answer is not None]
+        answers = self._replicas.ask("evidence", lambda answer: _Told.from_json(answer.json()), self._clock.now())
+        told = [answer for _, answer in answers if answer is not None]
         if self._edges is None and told:
             self._edges = _edges(self._baseline, self.evidence, told)
         found = self.evidence
         for one in told:
             found = found.merged(self._added(one))
         self._look_for_ends(routing)
-        stale = [one.replica for one, answer in zip(listeners, answers, strict=True) if answer is None]
+        stale = [one.replica for one, answer in answers if answer is None]
         self.evidence = replace(
             self._with_ends(found),
             at=self._clock.now(),
@@ -138,20 +127,7 @@ class Scrape:
 
     def close(self) -> None:
         """End connections and threads."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._client.close()
-
-    def _ask(self, listener: Listener, headers: Mapping[str, str]) -> _Told | None:
-        """Return what a replica has counted, or None when it does not say so in time."""
-        host = f"[{listener.host}]" if ":" in listener.host else listener.host
-        url = f"http://{host}:{listener.port}/{self._model}/evidence"
-        try:
-            answer = self._client.get(url, headers=headers)
-            answer.raise_for_status()
-            return _Told.from_json(answer.json())
-        except (httpx.HTTPError, SchemaMismatch, KeyError, TypeError, ValueError) as error:
-            _log.warning("replica_does_not_tell", model=self._model, replica=listener.replica, error=str(error)[:200])
-            return None
+        self._replicas.close()
 
     def _added(self, now: _Told) -> Evidence:
         """Return what an incarnation has counted since the look before, in the bins of the baseline."""

@@ -111,7 +111,7 @@ class Watching:
             raise ModelNotFound(message, part=part)
         if part == "listeners":
             return [
-                _target(f"{_bracketed(one.host)}:{one.port}", path=f"/{one.model}/metrics", model=one.model,
+                _target(one.address, path=f"/{one.model}/metrics", model=one.model,
                         replica=one.replica)
                 for one in listener_roster(self._settings).listeners()
             ]  # fmt: skip

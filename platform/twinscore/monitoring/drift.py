@@ -33,6 +33,7 @@ def drift_figures(
     *,
     where: Mapping[str, Any],
     earlier: Sequence[Findings] = (),
+    found: Findings | None = None,
 ) -> list[Figure]:
     """Return the figures of drift of one window.
 
@@ -44,7 +45,7 @@ def drift_figures(
         earlier: what `findings_of` said of the windows before, from the oldest to the newest; `rule.of` - 1 that could
             tell are enough.
     """
-    now = findings_of(window, reference, rule)
+    now = found or findings_of(window, reference, rule)
     figures: list[Figure] = []
     drifted: list[bool | None] = []
     for name, finding in now.features.items():

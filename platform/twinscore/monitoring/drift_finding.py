@@ -13,9 +13,10 @@ import numpy as np
 
 from twinscore.bundle.shift import psi
 from twinscore.monitoring.drift_effect import cramers_v, js_distance, ks_distance
-from twinscore.monitoring.drift_interval import distances_between, ks_between, share_between, share_difference
+from twinscore.monitoring.drift_interval import distances_between, ks_between, share_difference
 from twinscore.monitoring.drift_level import adjusted, level_of
 from twinscore.monitoring.drift_proof import Floor, Proof, prove, same_share
+from twinscore.monitoring.intervals import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +97,7 @@ def changes_of(counted: Counted, known: Counted, proof: Proof, fewest: int = 1) 
     if counted.kind == "categorical":
         new = Effect(None, note="no row has a value")
         if counted.present:
-            ends = share_between(counted.new, counted.present)
+            ends = wilson(counted.new, counted.present)
             first = np.array([counted.new]), np.array([counted.present])
             seen = float(same_share(*first, known.new, known.present)[0])
             new = Effect(counted.new / counted.present, *ends, seen, counted.present)

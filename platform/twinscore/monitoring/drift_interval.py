@@ -15,15 +15,15 @@ import numpy as np
 
 from twinscore.bundle.shift import psi, shares
 from twinscore.monitoring.drift_effect import cramers_v, js_distance
+from twinscore.monitoring.intervals import Z, wilson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["distances_between", "ks_between", "share_between", "share_difference"]
+__all__ = ["distances_between", "ks_between", "share_difference"]
 
 FEWEST_IN_CELL = 5
 """With fewer rows in any cell of either side, chi-squared says too little of the distances."""
-_Z = 1.959963984540054
 _KS = 1.3580986393225505
 """95 % quantile of Kolmogorov's distribution."""
 _NORMAL_FROM = 1e4
@@ -32,19 +32,11 @@ _NORMAL_FROM = 1e4
 Interval = tuple[float, float]
 
 
-def share_between(count: int, rows: int) -> Interval:
-    """Return Wilson's interval of a share of 1 or more rows."""
-    share, weight = count / rows, _Z**2 / rows
-    middle = (share + weight / 2) / (1 + weight)
-    half = _Z / (1 + weight) * math.sqrt(share * (1 - share) / rows + weight / (4 * rows))
-    return (0.0 if not count else max(0.0, middle - half)), (1.0 if count == rows else min(1.0, middle + half))
-
-
 def share_difference(count: int, rows: int, reference: int, reference_rows: int) -> Interval:
     """Return Newcombe's interval of count / rows - reference / reference_rows; both have rows."""
     a, r = count / rows, reference / reference_rows
-    low_a, high_a = share_between(count, rows)
-    low_r, high_r = share_between(reference, reference_rows)
+    low_a, high_a = wilson(count, rows)
+    low_r, high_r = wilson(reference, reference_rows)
     return (
         a - r - math.hypot(a - low_a, high_r - r),
         a - r + math.hypot(high_a - a, r - low_r),
@@ -100,7 +92,7 @@ def _noncentralities(x: float, freedom: int) -> Interval:
     from scipy import special
 
     if x > _NORMAL_FROM:
-        return max(0.0, math.sqrt(x - freedom) - _Z) ** 2, (math.sqrt(x - freedom) + _Z) ** 2
+        return max(0.0, math.sqrt(x - freedom) - Z) ** 2, (math.sqrt(x - freedom) + Z) ** 2
     tail = special.chdtr(freedom, x)
     low = special.chndtrinc(x, freedom, 0.975) if tail > 0.975 else 0.0
     high = special.chndtrinc(x, freedom, 0.025) if tail > 0.025 else 0.0

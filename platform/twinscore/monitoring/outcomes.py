@@ -10,6 +10,7 @@ import numpy as np
 from twinscore.contract.moments import Moments
 from twinscore.errors import SchemaMismatch
 from twinscore.monitoring.classes import decided_class, outcome_class, positive_place
+from twinscore.monitoring.exact import moments_of
 from twinscore.monitoring.score_grid import ScoreGrid
 
 if TYPE_CHECKING:
@@ -199,8 +200,8 @@ def _classes(block: Block, plan: Scored, known: NDArray[np.bool_]) -> dict[str, 
     }
     if positive is not None:
         true = np.where(hit, score, 1.0 - score)
-        found["log_loss"] = Moments.of(-np.log(np.clip(true, LEAST_PROBABILITY, 1.0)))
-        found["brier"] = Moments.of(np.square(score - hit))
+        found["log_loss"] = moments_of(-np.log(np.clip(true, LEAST_PROBABILITY, 1.0)))
+        found["brier"] = moments_of(np.square(score - hit))
     return found
 
 
@@ -211,7 +212,7 @@ def _numbers(block: Block, plan: Scored, known: NDArray[np.bool_]) -> dict[str, 
     error = np.abs(score - outcome)
     return {
         "grid": ScoreGrid.empty(),
-        "outcome": Moments.of(outcome),
+        "outcome": moments_of(outcome),
         "bins": _binned(score, plan.score_edges, error, squared=np.square(error)),
     }
 
@@ -231,8 +232,8 @@ def _binned(
         found.append(
             ScoreBin(
                 hits=0 if hits is None else int(hits[rows].sum()),
-                amount=Moments.of(amount[rows]),
-                squared=_NONE if squared is None else Moments.of(squared[rows]),
+                amount=moments_of(amount[rows]),
+                squared=_NONE if squared is None else moments_of(squared[rows]),
             )
         )
     return tuple(found)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from twinscore.errors import SettingsInvalid
 from twinscore.monitoring.receivers import NotifySpec, RetrainSpec, TicketsSpec  # noqa: TC001 - read at run time
 from twinscore.monitoring.rule import Rule  # noqa: TC001 - the annotations are read when a file is
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 __all__ = ["MonitorSpec", "WatchedDrift", "WatchedLabels", "period"]
 
@@ -55,9 +58,19 @@ class WatchedLabels:
     """Age beyond which a window is not revised any more."""
 
     def __post_init__(self) -> None:
-        if self.maturity.strip() not in ("0", "0s"):
-            period(self.maturity, "labels.maturity")
+        self._maturity()
         period(self.horizon, "labels.horizon")
+
+    def mature_from(self, now: datetime) -> datetime:
+        """Return the instant from which on rows are too young for an outcome."""
+        return now - self._maturity()
+
+    def revised_from(self, now: datetime) -> datetime:
+        """Return the instant before which windows are not revised any more."""
+        return now - period(self.horizon, "labels.horizon")
+
+    def _maturity(self) -> timedelta:
+        return timedelta() if self.maturity.strip() in ("0", "0s") else period(self.maturity, "labels.maturity")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

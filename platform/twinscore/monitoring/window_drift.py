@@ -9,13 +9,14 @@ from twinscore.monitoring.drift_counts import Reference, WindowCounts, counted
 from twinscore.monitoring.drift_finding import findings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from twinscore.monitoring.drift_finding import Findings
     from twinscore.monitoring.figure import Figure
     from twinscore.monitoring.plan import Plan
     from twinscore.monitoring.spec import WatchedDrift
     from twinscore.monitoring.tally import WindowTally
+    from twinscore.monitoring.window_key import WindowKey
 
 __all__ = ["DriftInTime", "looked_back", "window_counts"]
 
@@ -41,7 +42,7 @@ def window_counts(tally: WindowTally, plan: Plan) -> WindowCounts:
 
 
 class DriftInTime:
-    """What windows showed, found once for each tally although several windows look back at it.
+    """What windows showed, found once for each although several look back at it.
 
     Args:
         rule: when a change counts.
@@ -49,12 +50,13 @@ class DriftInTime:
 
     def __init__(self, rule: WatchedDrift) -> None:
         self._rule = rule
-        self._found: dict[int, tuple[WindowTally, Findings]] = {}
+        self._found: dict[WindowKey, Findings] = {}
 
     def figures(
         self,
+        key: WindowKey,
         tally: WindowTally,
-        earlier: Sequence[WindowTally],
+        earlier: Mapping[WindowKey, WindowTally],
         *,
         plan: Plan,
         reference: Reference,
@@ -63,19 +65,19 @@ class DriftInTime:
         """Return the figures of drift of one window.
 
         Args:
-            tally: of the window.
-            earlier: of windows of the same version, role and path before it, from the oldest to the newest.
+            key: which window.
+            tally: of it.
+            earlier: windows of the same version, role and path before it, from the oldest to the newest.
             plan: of the version.
             reference: its counts.
             where: the keys of every figure.
         """
-        before = [self._findings(one, plan, reference) for one in earlier]
-        return drift_figures(window_counts(tally, plan), reference, self._rule, where=where, earlier=before)
+        window = window_counts(tally, plan)
+        before = [self._findings(one, window_counts(counts, plan), reference) for one, counts in earlier.items()]
+        found = self._findings(key, window, reference)
+        return drift_figures(window, reference, self._rule, where=where, earlier=before, found=found)
 
-    def _findings(self, tally: WindowTally, plan: Plan, reference: Reference) -> Findings:
-        # The tally is kept beside what was found, so that its id stays its own.
-        known = self._found.get(id(tally))
-        if known is None:
-            known = tally, findings_of(window_counts(tally, plan), reference, self._rule)
-            self._found[id(tally)] = known
-        return known[1]
+    def _findings(self, key: WindowKey, window: WindowCounts, reference: Reference) -> Findings:
+        if key not in self._found:
+            self._found[key] = findings_of(window, reference, self._rule)
+        return self._found[key]

@@ -20,7 +20,7 @@ from twinscore.monitoring.outcomes import OutcomeTally
 from twinscore.monitoring.performance import performance
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping
 
     from twinscore.monitoring.known_version import KnownVersion
     from twinscore.monitoring.spec import MonitorSpec
@@ -41,7 +41,7 @@ def window_figures(
     spec: MonitorSpec,
     *,
     drift: DriftInTime,
-    earlier: Sequence[WindowTally] = (),
+    earlier: Mapping[WindowKey, WindowTally] | None = None,
     mature: bool = True,
 ) -> list[Figure]:
     """Return what one window says.
@@ -54,22 +54,22 @@ def window_figures(
         known: the version; None when nobody could tell which answered, or its bundle is gone.
         spec: what is watched.
         drift: what was found of windows so far.
-        earlier: tallies of the windows before, from the oldest to the newest.
+        earlier: the windows of the same series before, from the oldest to the newest.
         mature: whether its outcomes are expected to be known.
     """
     where: dict[str, Any] = {
         "model": key.model, "version": key.version, "role": key.role, "path": key.path, "segment": key.segment,
         "start": key.start, "end": key.end,
     }  # fmt: skip
-    figure = partial(Figure, **where)
+    figure, before = partial(Figure, **where), earlier or {}
     found = [*service(tally.service, figure), *runs(tally.runs, figure), *scores(tally, figure)]
     outcomes, groups, estimate, explained = (tally.parts.get(name) for name in _PARTS)
     if known is not None and tally.rows and not key.segment:
-        found += drift.figures(tally, earlier, plan=known.plan, reference=known.reference, where=where)
+        found += drift.figures(key, tally, before, plan=known.plan, reference=known.reference, where=where)
         if isinstance(explained, AttributionTally):
             found += attribution_drift(explained, known.attribution, figure)
     if known is not None and isinstance(estimate, EstimateTally) and tally.rows:
-        start = learnt(known.plan, known.bundle, _past(earlier))
+        start = learnt(known.plan, known.bundle, _past(before.values()))
         found += estimates(estimate, figure, correction=start.correction, nanny=start.nanny)
     if known is not None and key.role == "live" and not key.segment:
         found += model_age(known.plan, key.end, figure)
@@ -81,7 +81,7 @@ def window_figures(
     return [replace(one, note=one.note or notes) for one in found] if notes else found
 
 
-def _past(earlier: Sequence[WindowTally]) -> OutcomeTally | None:
+def _past(earlier: Iterable[WindowTally]) -> OutcomeTally | None:
     """Return the outcomes of the windows before, added up; None where there are none."""
     found = [tally.parts.get("outcomes") for tally in earlier]
     known = [one for one in found if isinstance(one, OutcomeTally) and one.labelled]

@@ -33,6 +33,11 @@ class Listener:
     renewed_at: datetime
     """When its owner last said so, in UTC."""
 
+    @property
+    def address(self) -> str:
+        """Host and port as a URL has them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 class ListenerRoster(Protocol):
     """The listeners that are there now. An entry is kept alive by being announced again every `RENEW_S` seconds."""
