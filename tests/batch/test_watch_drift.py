@@ -104,3 +104,13 @@ def test_checks_of_the_platform_are_no_traffic(watched: Watched) -> None:
 
     assert [2.0] == [one.value for one in before]
     assert [2.0] == [one.value for one in watched.figures("requests", start=start, segment="")]
+
+
+def test_another_share_to_explain_counts_anew(watched: Watched) -> None:
+    """Rows of two shares are never added up: the ranking is of the share that the file says now."""
+    watched.spec = MonitorSpec(attribution_share=0.5, segments=("plan",))
+    look = watched.look()
+    explained = [one.rows for one in watched.figures("attribution_ndcg")]
+
+    assert look.sources == look.counted
+    assert all(0 < rows < ROWS for rows in explained)

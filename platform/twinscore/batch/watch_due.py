@@ -73,7 +73,7 @@ def sources_of(lake: Path, model: str, spec: MonitorSpec) -> Iterator[Source]:
 def how_of(spec: MonitorSpec) -> str:
     """Return what decides how rows are counted; where it is another, all sources are counted anew."""
     labels = None if spec.labels is None else asdict(spec.labels)
-    facts = [_COUNTS, sorted(PARTS), spec.window, spec.segments, spec.groups, labels]
+    facts = [_COUNTS, sorted(PARTS), spec.window, spec.segments, spec.groups, spec.attribution_share, labels]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
