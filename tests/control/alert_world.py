@@ -18,8 +18,8 @@ from twinscore.clock import FixedClock
 from twinscore.control.actions import Actions
 from twinscore.control.alerts import Alerts
 from twinscore.control.courier import Courier
+from twinscore.control.monitor_specs import MonitorSpecs
 from twinscore.control.rungs import Rungs
-from twinscore.control.watched import WatchedModels
 from twinscore.monitoring.figure import Figure
 from twinscore.ports.load_ladder import LoadLadder
 from twinscore.ports.rollout_store import ControlStore, Lease
@@ -55,7 +55,7 @@ class AlertWorld:
     def restart(self) -> None:
         """Begin as a new process does: with the store alone."""
         self.lease = self.store.leases.take("control", "test", 600)
-        watched = WatchedModels(self.settings.deployments)
+        watched = MonitorSpecs(self.settings.deployments)
         rungs = None if self.ladder is None else Rungs(self.store, self.ladder, self.clock)
         actions = Actions(self.settings, self.store, watched.spec_of, rungs=rungs)
         self.alerts = Alerts(

@@ -20,8 +20,8 @@ from twinscore.control.incident_page import incident_page
 from twinscore.control.incidents import alerts_overview
 from twinscore.control.live_figures import ReplicaFigures, figures_between
 from twinscore.control.loop import Control
+from twinscore.control.monitor_specs import MonitorSpecs
 from twinscore.control.outcome import Outcome
-from twinscore.control.watched import WatchedModels
 from twinscore.errors import PredictFailed, SettingsInvalid
 from twinscore.monitoring.order import Order
 from twinscore.online.metrics import Metrics, Noted
@@ -153,7 +153,7 @@ def test_incidents_are_shown_whole(store: ControlStore) -> None:
 
 def test_a_deployment_file_is_read_when_it_changes(tmp_path: Path) -> None:
     """The defaults where there is none; the newest otherwise; a wrong one is refused by line, until it is right."""
-    watched = WatchedModels(tmp_path)
+    watched = MonitorSpecs(tmp_path)
     nothing = watched.spec_of("loans")
     path = tmp_path / "loans.yaml"
     path.write_text("model: loans\nmonitor: {window: 30m}\n")

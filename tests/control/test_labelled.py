@@ -10,7 +10,7 @@ import pytest
 from tests.monitoring.scored import View, block_of
 
 from twinscore.control.labelled import WindowLabels
-from twinscore.control.watch import Watch
+from twinscore.control.stage_evidence import StageEvidence
 from twinscore.monitoring.block import Codes
 from twinscore.monitoring.group_tally import GroupTally
 from twinscore.monitoring.outcomes import OutcomeTally
@@ -96,7 +96,7 @@ def test_a_gate_on_the_loss_decides_once_outcomes_are_known(settings: Settings, 
         policy_digest=policy.digest, policy=policy.to_json(), started_at=START, stage_at=START,
     )  # fmt: skip
     routing = Routing(model="loans", live=Target(version="1", digest="a" * 64))
-    watch = Watch(rollout, Counts(), labels=WindowLabels(settings, "loans", every_s=0.0))
+    watch = StageEvidence(rollout, Counts(), labels=WindowLabels(settings, "loans", every_s=0.0))
     (before,) = watch.look(rollout, policy, routing)[0]
     for hour in range(1, 4):
         put(settings, "1", "live", hour, right=0.9)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from twinscore.api import monitor_report
+from twinscore.control.monitor_specs import MonitorSpecs
 from twinscore.control.shown import Shown
-from twinscore.control.watched import WatchedModels
 from twinscore.settings import load_settings
 from twinscore.wiring import open_rollout_store
 
@@ -44,7 +44,7 @@ def world(tmp_path: Path) -> Iterator[AlertWorld]:
 
 def test_an_incident_is_shown_with_what_was_done(world: AlertWorld) -> None:
     """While it lasts and when it is over, with its ticket and its place in time; the rule's limit is drawn."""
-    shown = Shown(world.store, WatchedModels(world.settings.deployments).spec_of)
+    shown = Shown(world.store, MonitorSpecs(world.settings.deployments).spec_of)
     for value in (0.05, 0.4, 0.5):
         world.hour("psi", value, subject="income")
         world.deliver()
@@ -68,7 +68,7 @@ def test_a_file_that_is_wrong_hides_no_incident(world: AlertWorld) -> None:
     for value in (0.4, 0.5):
         world.hour("psi", value, subject="income")
     (world.settings.deployments / f"{MODEL}.yaml").write_text("model: loans\nmonitor: {rules: [{nam: x}]}\n")
-    shown = Shown(world.store, WatchedModels(world.settings.deployments).spec_of)
+    shown = Shown(world.store, MonitorSpecs(world.settings.deployments).spec_of)
 
     assert ["open"] == [one.state for one in shown.incidents()[MODEL]]
     assert {} == shown.limits(MODEL)

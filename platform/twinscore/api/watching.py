@@ -81,8 +81,8 @@ def monitor_report(
     """
     from twinscore.batch.watch_report import monitor_report as of_figures
     from twinscore.clock import SystemClock
+    from twinscore.control.monitor_specs import MonitorSpecs
     from twinscore.control.shown import Shown
-    from twinscore.control.watched import WatchedModels
     from twinscore.wiring import open_rollout_store
 
     settings = settings or load_settings()
@@ -90,7 +90,7 @@ def monitor_report(
     folder = settings.lake / "monitoring" / model if output is None else Path(output).expanduser().absolute()
     now = SystemClock().now()
     with open_rollout_store(settings) as store:
-        shown = Shown(store, WatchedModels(settings.deployments).spec_of)
+        shown = Shown(store, MonitorSpecs(settings.deployments).spec_of)
         known = {"incidents": shown.incidents().get(model, ()), "limits": shown.limits(model), **known}
     return of_figures(settings, model, folder, now=now, since=span[0], until=span[1], **known)
 

@@ -42,7 +42,6 @@ _COMMANDS = (
     ("Going live", "control", "promotion", "control_app"),
     ("Going live", "hold", "holds", "hold_app"),
     ("Going live", "ledger", "ledger", "ledger_app"),
-    ("Watching", "monitor", "monitor", "monitor_app"),
     ("Access", "keys", "keys", "keys_app"),
     ("After a run", "cache", "cache", "cache_app"),
     ("After a run", "quarantine", "quarantine", "quarantine_app"),

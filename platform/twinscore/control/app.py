@@ -34,9 +34,9 @@ from twinscore.control.assemble import Assembled
 from twinscore.control.hints import webhook_secret
 from twinscore.control.incident_page import incident_page
 from twinscore.control.incidents import alerts_overview
+from twinscore.control.monitor_pages import MonitorPages
 from twinscore.control.page import page
 from twinscore.control.status import overview, standing
-from twinscore.control.watching import Watching
 from twinscore.errors import (
     AccessDenied,
     ModelNotFound,
@@ -78,7 +78,7 @@ class ControlReplica:
         self._deliveries = Deliveries()
         self._control = Assembled(settings)
         shown = self._control.shown
-        self._watching = Watching(settings, incidents=shown.incidents, limits=shown.limits)
+        self._watching = MonitorPages(settings, incidents=shown.incidents, limits=shown.limits)
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """Return the application; Serve calls this once after the constructor."""

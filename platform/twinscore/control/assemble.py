@@ -14,12 +14,12 @@ from twinscore.control.labelled import WindowLabels
 from twinscore.control.live_figures import ReplicaFigures
 from twinscore.control.loop import Control
 from twinscore.control.mirror import Mirror
+from twinscore.control.monitor_specs import MonitorSpecs
 from twinscore.control.reconcile import Reconciler
 from twinscore.control.rungs import Rungs
 from twinscore.control.scrape import Scrape
 from twinscore.control.shown import Shown
 from twinscore.control.traffic import Traffic
-from twinscore.control.watched import WatchedModels
 from twinscore.online.ladder_orders import ServeLadder
 from twinscore.online.routes import current_routing, served_models
 from twinscore.rollout.policy_file import policy_for
@@ -59,7 +59,7 @@ class Assembled:
             lease_s=settings.control_lease_s,
         )  # fmt: skip
         self._stack.callback(self.loop.close)
-        self._watched = WatchedModels(settings.deployments)
+        self._watched = MonitorSpecs(settings.deployments)
         self.shown = Shown(self.store, self._watched.spec_of)
         self._rungs = Rungs(self.store, ServeLadder())
         actions = Actions(settings, self.store, self._watched.spec_of, rungs=self._rungs)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from twinscore.clock import SystemClock
+from twinscore.control.stage_evidence import StageEvidence
 from twinscore.control.traffic import Converged, Traffic
-from twinscore.control.watch import Watch
 from twinscore.errors import SettingsInvalid, StoreConflict, TwinscoreError
 from twinscore.online.routes import current_routing
 from twinscore.rollout.evidence import Evidence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from twinscore.clock import Clock
     from twinscore.control.candidate import Candidates
     from twinscore.control.mirror import Mirror
-    from twinscore.control.watch import Labels, Source
+    from twinscore.control.stage_evidence import Labels, Source
     from twinscore.ports.rollout_store import ControlStore, Lease, Stored
     from twinscore.rollout.state import Rollout
 
@@ -76,7 +76,7 @@ class Reconciler:
         self._clock = clock or SystemClock()
         self._policy = Policy.default(model)
         self._converged = Converged(None)
-        self._watch: Watch | None = None
+        self._watch: StageEvidence | None = None
         self.trouble = ""
         """What went wrong in the last turn, in words for whoever looks; empty when nothing did."""
 
@@ -165,7 +165,7 @@ class Reconciler:
         if self._watch is None:
             mine = known if known is not None and known.get("rollout") == rollout.id else None
             evidence = None if mine is None else Evidence.from_json(mine["all"])
-            self._watch = Watch(rollout, self._source_of(rollout, evidence), mine, self._labels)
+            self._watch = StageEvidence(rollout, self._source_of(rollout, evidence), mine, self._labels)
         try:
             return self._watch.look(rollout, policy, routing)
         except TwinscoreError as error:

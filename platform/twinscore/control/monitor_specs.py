@@ -10,12 +10,12 @@ from twinscore.online.spec import load_serve_spec
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["WatchedModels"]
+__all__ = ["MonitorSpecs"]
 
 _Stamp = tuple[int, int, int]
 
 
-class WatchedModels:
+class MonitorSpecs:
     """The key `monitor` of `<folder>/<model>.yaml`.
 
     Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from twinscore.clock import FixedClock, SystemClock
-from twinscore.control.watching import Watching
+from twinscore.control.monitor_pages import MonitorPages
 from twinscore.errors import ModelNotFound
 from twinscore.monitoring.figure import Figure
 from twinscore.ports.listener_roster import Listener
@@ -40,9 +40,9 @@ def write(settings: Settings, story: Watched) -> None:
     window_store(settings.lake, "loans").write({start: ("made up", found) for start, found in windows.items()})
 
 
-def watching(settings: Settings, story: Watched) -> Watching:
+def watching(settings: Settings, story: Watched) -> MonitorPages:
     """Return what is tested, at the end of the story."""
-    return Watching(settings, clock=FixedClock(story.now), incidents=lambda: {"loans": story.incidents})
+    return MonitorPages(settings, clock=FixedClock(story.now), incidents=lambda: {"loans": story.incidents})
 
 
 def test_metrics_follow_the_files(settings: Settings, story: Watched) -> None:
@@ -60,7 +60,7 @@ def test_metrics_follow_the_files(settings: Settings, story: Watched) -> None:
 
 def test_figures_that_are_too_old_are_not_shown(settings: Settings, story: Watched) -> None:
     """Weeks later nothing is left but the model, so that a rule about silence can speak."""
-    late = Watching(settings, clock=FixedClock(START + timedelta(days=40)))
+    late = MonitorPages(settings, clock=FixedClock(START + timedelta(days=40)))
 
     assert "twinscore_watch_psi" not in late.metrics()
     assert 'twinscore_watch_left_out{model="loans"} 0.0' in late.metrics()

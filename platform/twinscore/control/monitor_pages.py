@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from twinscore.monitoring.shown import ShownIncident
     from twinscore.settings import Settings
 
-__all__ = ["PARTS", "Watching"]
+__all__ = ["PARTS", "MonitorPages"]
 
 PARTS = ("listeners", "edge", "ray")
 _BACK = timedelta(days=10)
@@ -36,7 +36,7 @@ _BACK = timedelta(days=10)
 _SHOWN = timedelta(days=30)
 
 
-class Watching:
+class MonitorPages:
     """Reads figures, roster and stack when it is asked.
 
     Args:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from twinscore.rollout.routing import Routing
     from twinscore.rollout.state import Rollout
 
-__all__ = ["Labels", "Source", "Watch"]
+__all__ = ["Labels", "Source", "StageEvidence"]
 
 
 class Source(Protocol):
@@ -43,7 +43,7 @@ class Labels(Protocol):
         ...
 
 
-class Watch:
+class StageEvidence:
     """The evidence of one rollout.
 
     Args:
