@@ -27,7 +27,7 @@ from twinscore.audit.places import STREAMS
 from twinscore.audit.reader import read_model
 from twinscore.audit.record import AuditRecord, encode_record
 from twinscore.audit.segment import frame_batch
-from twinscore.audit.writer import SegmentWriter
+from twinscore.audit.writer import Piece, SegmentWriter
 from twinscore.contract.model import Column, Contract
 from twinscore.online.reply_gate import ReplyGate
 
@@ -95,10 +95,21 @@ def appenders(writer: SegmentWriter, payload: bytes, count: int, seconds: float)
     found: list[float] = []
     batches = 0
 
-    def commit(payloads: Sequence[bytes]) -> None:
-        nonlocal batches
-        writer.commit(payloads)
-        batches += 1
+    class Counted:
+        """The writer, and how many batches came to it."""
+
+        end = staticmethod(writer.end)
+
+        def commit(self, payloads: Sequence[bytes]) -> None:
+            nonlocal batches
+            writer.commit(payloads)
+            batches += 1
+
+        def begin(self, payloads: Sequence[bytes]) -> Piece | None:
+            nonlocal batches
+            piece = writer.begin(payloads)
+            batches += piece is not None
+            return piece
 
     async def run(gate: ReplyGate, until: float) -> None:
         while time.monotonic() < until:
@@ -107,7 +118,8 @@ def appenders(writer: SegmentWriter, payload: bytes, count: int, seconds: float)
             found.append(time.perf_counter() - start)
 
     async def all_of_them() -> None:
-        gate = ReplyGate(commit, asyncio.get_running_loop())
+        log = Counted()
+        gate = ReplyGate(log.commit, asyncio.get_running_loop(), log)
         until = time.monotonic() + seconds
         await asyncio.gather(*[run(gate, until) for _ in range(count)])
         gate.close()

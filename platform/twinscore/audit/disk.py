@@ -16,6 +16,11 @@ __all__ = ["Disk", "hold", "write_all", "write_file"]
 class Disk:
     """A local file system; every method raises the OSError of its call."""
 
+    @property
+    def native(self) -> bool:
+        """Whether these are the system's own calls, which others may then make in its place."""
+        return type(self) is Disk
+
     def prepare(self, folder: Path) -> None:
         """Make the folder and those above it."""
         folder.mkdir(parents=True, exist_ok=True)

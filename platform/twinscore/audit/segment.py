@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMAT",
+    "FRAME_BYTES",
     "Bound",
     "Header",
     "Segment",
@@ -50,7 +51,8 @@ _HEADER = struct.Struct("<8sHHQQq32s")
 _CRC = struct.Struct("<I")
 _REST = struct.Struct("<4sIQ32s")
 _SEQUENCE = struct.Struct("<Q")
-_FRAME_BYTES = _CRC.size + _REST.size
+FRAME_BYTES = _CRC.size + _REST.size
+"""What a frame has beside its payload."""
 
 
 class Bound(NamedTuple):
@@ -240,7 +242,7 @@ def last_frame(data: bytes) -> tuple[int, bytes] | None:
 
 def _frame_at(data: bytes, offset: int) -> tuple[bytes, int, bytes, int, int] | None:
     """Return kind, sequence, chain value and the payload's first and last byte; None when it is not whole."""
-    start = offset + _FRAME_BYTES
+    start = offset + FRAME_BYTES
     if start > len(data):
         return None
     kind, length, sequence, chain = _REST.unpack_from(data, offset + _CRC.size)

@@ -14,13 +14,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 from twinscore.audit.disk import Disk, hold, write_all
 from twinscore.audit.head import Head, signed
 from twinscore.audit.places import LOCK, RESERVE, file_name, stream_name
+from twinscore.audit.reserve import Reserve
 from twinscore.audit.resume import resume_stream
 from twinscore.audit.segment import Header, frame_batch, pack_header, seal_frame
 from twinscore.clock import SystemClock
@@ -32,11 +33,22 @@ if TYPE_CHECKING:
 
     from twinscore.clock import Clock
 
-__all__ = ["SegmentWriter"]
+__all__ = ["Piece", "SegmentWriter"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _MIB = 1 << 20
 _log = structlog.get_logger("twinscore.audit")
+
+
+class Piece(NamedTuple):
+    """Frames of a batch that somebody else writes to the open segment, and syncs."""
+
+    handle: int
+    data: bytes
+    offset: int
+    chain: bytes
+    """Value behind its last record."""
+    records: int
 
 
 class SegmentWriter:
@@ -78,17 +90,17 @@ class SegmentWriter:
         self._key = key
         self._segment_bytes = segment_bytes
         self._segment_age_s = segment_age_s
-        self._reserve_bytes = reserve_bytes
         self._ahead = bytes(ahead_bytes)
         self._clock: Clock = clock or SystemClock()
         self._disk = disk or Disk()
+        self._reserve = Reserve(self._disk, self.folder / RESERVE, reserve_bytes)
         self._mutex = threading.RLock()
         self._handle: int | None = None
         self._header = Header(stream, 0, 1, b"", 0)
         self._chain = b""
         self._size = self._room = 0
         self._begun_s = 0.0
-        self._closed = self._resumed = self._reserved = self._ready = False
+        self._closed = self._resumed = self._ready = False
         self._reason = ""
         self._number = self._sequence = 1
         self._unwanted: Path | None = None
@@ -138,14 +150,48 @@ class SegmentWriter:
             try:
                 self._commit(payloads)
             except OSError as error:
-                if error.errno not in _FULL or not self._release_reserve():
+                if error.errno not in _FULL or not self._reserve.release():
                     raise self._unavailable(error) from error
                 try:
                     self._commit(payloads)
                 except OSError as again:
                     raise self._unavailable(again) from again
-            self._sequence += len(payloads)
-            self.records += len(payloads)
+
+    def begin(self, payloads: Sequence[bytes]) -> Piece | None:
+        """Return what to write where, when that is all there is to do; None when it needs `commit`.
+
+        After a piece nobody else can write until the same thread has told `end` what became of it.
+        """
+        if not self._disk.native or not self._mutex.acquire(blocking=False):
+            return None
+        piece: Piece | None = None
+        try:
+            if self._handle is not None and not self._closed and not self._due():
+                data, chain = frame_batch(payloads, self._sequence, self._chain)
+                if self._size + len(data) <= self._room:
+                    piece = Piece(self._handle, data, self._size, chain, len(payloads))
+            return piece
+        finally:
+            if piece is None:
+                self._mutex.release()
+
+    def end(self, piece: Piece, error: OSError | None) -> bool:
+        """Take a piece for on the disk; False when the disk was full and `commit` should be tried.
+
+        Raises:
+            AuditUnavailable: it could not be put there; see `commit`.
+        """
+        try:
+            if error is None:
+                self._count(piece.data, piece.chain, piece.records)
+                return True
+            self._not_ready(error)
+            self._leave()
+            if error.errno not in _FULL:
+                raise self._unavailable(error)
+            return False
+        finally:
+            self._mutex.release()
 
     def recover(self) -> bool:
         """Do what is due and cheap, once a second or so: seal what is old, and become ready again. Return `ready`."""
@@ -157,7 +203,7 @@ class SegmentWriter:
                     self._seal()
                 if not self._ready:
                     self._begin()
-                    self._take_reserve()
+                    self._reserve.take()
                     if self._reason:
                         _log.info("audit_ready_again", stream=self.stream)
                     self._ready, self._reason = True, ""
@@ -172,7 +218,7 @@ class SegmentWriter:
                 return
             self._seal()
             self._closed, self._ready, self._reason = True, False, "closed"
-            self._release_reserve()
+            self._reserve.release()
             self._disk.close(self._lock)
 
     def _commit(self, payloads: Sequence[bytes]) -> None:
@@ -189,8 +235,14 @@ class SegmentWriter:
             self._not_ready(error)
             self._leave()
             raise
+        self._count(data, chain, len(payloads))
+
+    def _count(self, data: bytes, chain: bytes, n_records: int) -> None:
+        """Take records for on the disk."""
         self._chain = chain
         self._size += len(data)
+        self._sequence += n_records
+        self.records += n_records
 
     def _make_room(self, end: int) -> None:
         """Write zeros behind the records, to be synced with them; a disk without space for them has less ahead."""
@@ -280,27 +332,6 @@ class SegmentWriter:
             self._disk.unlink(path)
         except OSError:
             self._unwanted = path
-
-    def _take_reserve(self) -> None:
-        if self._reserved:
-            return
-        path = self.folder / RESERVE
-        self._disk.unlink(path)
-        handle = self._disk.create(path)
-        try:
-            self._disk.allocate(handle, self._reserve_bytes)
-            self._reserved = True
-        finally:
-            self._disk.close(handle)
-            if not self._reserved:
-                self._disk.unlink(path)
-
-    def _release_reserve(self) -> bool:
-        """Give the reserve back; tell whether there was one."""
-        was, self._reserved = self._reserved, False
-        with contextlib.suppress(OSError):
-            self._disk.unlink(self.folder / RESERVE)
-        return was
 
     def _not_ready(self, error: OSError) -> None:
         reason = str(error.strerror or error)

@@ -30,6 +30,7 @@ from twinscore.ports.listener_roster import RENEW_S, Listener
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from twinscore.audit.writer import Piece
     from twinscore.online.gateway import Gateway
     from twinscore.online.metrics import Metrics
     from twinscore.ports.listener_roster import ListenerRoster
@@ -78,6 +79,7 @@ class Front:
         self._roster = roster
         self._replica = replica
         self._load = Load()
+        self._began_ns = 0
         self.unrecorded = 0
         """Answers that were given without a record, where the policy allows it."""
         gateway.access = Access.load(settings.home)
@@ -90,6 +92,7 @@ class Front:
             gateway,
             host=host,
             commit=None if self.writer is None else self.commit,
+            log=None if self.writer is None else self,
             served_by=replica,
             limits=limits,
             load=self._load,
@@ -116,6 +119,25 @@ class Front:
             if self._audit.on_failure == "refuse":
                 raise
             self.unrecorded += len(payloads)
+
+    def begin(self, payloads: Sequence[bytes]) -> Piece | None:
+        """Return what the listener's loop may append by itself; see `SegmentWriter.begin`."""
+        assert self.writer is not None
+        self._began_ns = time.monotonic_ns()
+        return self.writer.begin(payloads)
+
+    def end(self, piece: Piece, error: OSError | None) -> bool:
+        """Take what the loop appended; raises as `commit`, and see `SegmentWriter.end`."""
+        assert self.writer is not None
+        try:
+            done = self.writer.end(piece, error)
+            self._load.committed(time.monotonic_ns() - self._began_ns)
+        except AuditUnavailable:
+            if self._audit.on_failure == "refuse":
+                raise
+            self.unrecorded += piece.records
+            return True
+        return done
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Leave the roster, answer what was begun, and end listener and log."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from twinscore.online.call import Call
     from twinscore.online.gateway import Gateway
     from twinscore.online.metrics import Noted
-    from twinscore.online.reply_gate import Commit
+    from twinscore.online.reply_gate import Commit, Log
 
 __all__ = ["HttpListener", "ListenerLimits"]
 
@@ -64,6 +64,7 @@ class HttpListener:
         host: address to bind.
         port: port to bind; 0 takes a free one.
         commit: makes audit records durable; None where nothing is recorded.
+        log: what `commit` writes to, where the loop may append by itself.
         served_by: the replica's name, sent as `x-served-by`, so that an edge can tell our answers from Serve's.
         limits: connections, waiting calls and timeouts.
         load: what its counts are kept in, by whoever commits, too.
@@ -79,6 +80,7 @@ class HttpListener:
         host: str = "127.0.0.1",
         port: int = 0,
         commit: Commit | None = None,
+        log: Log | None = None,
         served_by: str = "",
         limits: ListenerLimits | None = None,
         load: Load | None = None,
@@ -95,7 +97,7 @@ class HttpListener:
         self.tally = gateway.metrics.tally()
         self.loop_lag_s = 0.0
         """How much later than asked for the loop came to the last sweep."""
-        self._commit = commit
+        self._commit, self._log = commit, log
         self._gate: ReplyGate | None = None
         self._served_by = f"x-served-by: {served_by}\r\n".encode() if served_by else b""
         self._connections: set[HttpConnection] = set()
@@ -232,7 +234,7 @@ class HttpListener:
                 started.set_exception(error)
                 return
             if self._commit is not None:
-                self._gate = ReplyGate(self._commit, loop)
+                self._gate = ReplyGate(self._commit, loop, self._log)
             self._turn = Turn(loop, self.limits.max_wait_s)
             self._sweep(time.monotonic())
             started.set_result(self._server.sockets[0].getsockname()[1])

@@ -1,31 +1,37 @@
-"""Holds answers back until their audit records are durable; knows an audit writer by one method, and an event loop.
+"""Holds answers back until their audit records are durable; knows a log by three methods, and an event loop.
 
 Group commit without a timer: while one batch is being synced, the records of further requests gather, and become the
-next batch. Where many wait, a thread writes and syncs, so that the loop reads and scores meanwhile. Where few do, the
-loop does it by itself: handing over and back costs more than a quick disk, and nobody else is kept waiting. A disk that
-is not quick is left to the thread, so that it never holds up what needs no record.
+next batch. Where few wait and the disk is quick, the loop writes and syncs by itself: to hand over and to be woken
+costs more, and nobody else is kept waiting. Where many do, a thread that needs no lock of Python's appends, so that
+the loop reads and scores meanwhile. What is more than appending, such as a new segment, is left to a third.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-__all__ = ["Commit", "ReplyGate"]
+from twinscore.audit.appender import MOST_BYTES, Appender
+from twinscore.audit.segment import FRAME_BYTES
+from twinscore.audit.writer import Piece
+
+__all__ = ["Commit", "Log", "ReplyGate"]
 
 Done = Callable[[Exception | None], None]
 Batch = list[tuple[Sequence[bytes], Callable[[Exception | None], None]]]
 
 _FEW = 16
-"""Answers that the loop may commit by itself."""
+"""Answers that the loop may commit by itself; with more, it looks whether the batch before is done at each of them."""
 _QUICK_S = 0.001
 """A commit that takes no longer on average may be made on the loop."""
 _WEIGHT = 0.125
 """Of the last commit in that average."""
+_PATIENCE_S = 5.0
 
 
 class Commit(Protocol):
@@ -36,22 +42,43 @@ class Commit(Protocol):
         ...
 
 
+class Log(Protocol):
+    """A log to which a batch can be appended in two steps, by one thread, when nothing else is to be done."""
+
+    def begin(self, payloads: Sequence[bytes]) -> Piece | None:
+        """Return what is to be written where, or None when the records have to be committed."""
+        ...
+
+    def end(self, piece: Piece, error: OSError | None) -> bool:
+        """Take a piece for durable, or raise; False when its records should be committed after all."""
+        ...
+
+
 class ReplyGate:
     """The wait between a score and its answer; belongs to one event loop.
 
     Args:
         commit: writes and syncs a batch of records; called in a thread of its own, one call at a time.
         loop: where `hold` is called and `done` runs.
-        quick_s: commits are made on the loop while they take no longer; 0 leaves them all to the thread.
+        log: takes what is only to be appended, on the loop; None leaves all of it to `commit`.
+        quick_s: commits of few answers are made on the loop while they take no longer; 0 for never.
     """
 
-    def __init__(self, commit: Commit, loop: asyncio.AbstractEventLoop, *, quick_s: float = _QUICK_S) -> None:
+    def __init__(
+        self, commit: Commit, loop: asyncio.AbstractEventLoop, log: Log | None = None, *, quick_s: float = _QUICK_S
+    ) -> None:
         self._commit = commit
         self._loop = loop
+        self._log = log if Appender.possible() else None
         self._quick_s = quick_s
-        self._took_s = 2 * _QUICK_S  # until the thread has seen some that were quick
+        self._took_s = 2 * _QUICK_S  # until a thread has seen some that were quick
+        self._began_s = 0.0
         self._waiting: Batch = []
         self._busy = False
+        self._under_way: tuple[Batch, Piece] | None = None
+        if self._log is not None:
+            self._appender = Appender()
+            loop.add_reader(self._appender.done, self._appended)
         self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="audit-commit", daemon=True)
         self._thread.start()
@@ -63,6 +90,8 @@ class ReplyGate:
             self._busy = True
             # After the callbacks of this turn, so that whatever arrived together is one batch.
             self._loop.call_soon(self._next)
+        elif len(self._waiting) >= _FEW and self._under_way is not None and self._appender.over():
+            self._appended()
 
     async def durable(self, records: Sequence[bytes]) -> None:
         """Return once the records are durable; raises what the commit raised."""
@@ -79,29 +108,57 @@ class ReplyGate:
         self.hold(records, done)
         await future
 
-    def close(self, timeout_s: float = 5.0) -> None:
-        """End the thread once everything handed over is committed."""
+    def close(self) -> None:
+        """End the threads once everything handed over is on the disk; on the loop's own thread."""
+        if self._log is not None:
+            if self._under_way is not None:
+                with contextlib.suppress(Exception):
+                    self._log.end(self._under_way[1], self._appender.finish(_PATIENCE_S))
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.remove_reader(self._appender.done)
+            self._appender.close(_PATIENCE_S)
         self._batches.put(None)
-        self._thread.join(timeout_s)
+        self._thread.join(_PATIENCE_S)
 
     def _next(self) -> None:
-        if self._many():
-            self._hand_over()
+        """Begin with what waits; the loop may be let go on before it is done."""
+        batch, self._waiting = self._waiting, []
+        if len(batch) <= _FEW and self._took_s <= self._quick_s:
+            self._finish(batch, self._write(batch))
             return
-        batch, self._waiting = self._waiting, []
-        self._finish(batch, self._write(batch))
+        piece = None if self._log is None else self._piece(self._log, batch)
+        if piece is None:
+            self._batches.put(batch)
+            return
+        self._under_way = batch, piece
+        self._began_s = time.monotonic()
+        self._appender.start(piece.handle, piece.data, piece.offset)
 
-    def _many(self) -> bool:
-        return len(self._waiting) > _FEW or self._took_s > self._quick_s
+    def _piece(self, log: Log, batch: Batch) -> Piece | None:
+        payloads = _payloads(batch)
+        n_bytes = sum([len(payload) for payload in payloads]) + len(payloads) * FRAME_BYTES
+        return log.begin(payloads) if n_bytes <= MOST_BYTES else None
 
-    def _hand_over(self) -> None:
-        batch, self._waiting = self._waiting, []
-        self._batches.put(batch)
+    def _appended(self) -> None:
+        """Go on after a piece; called when it is over, and once more for the loop's own notice of that."""
+        if self._under_way is None or self._log is None or not self._appender.over():
+            return
+        failed = self._appender.finish(_PATIENCE_S)
+        self._took(time.monotonic() - self._began_s)
+        (batch, piece), self._under_way = self._under_way, None
+        error: Exception | None = None
+        try:
+            if not self._log.end(piece, failed):
+                self._batches.put(batch)
+                return
+        except Exception as failure:  # noqa: BLE001 - every waiting request must be told
+            error = failure
+        self._finish(batch, error)
 
     def _finish(self, batch: Batch, error: Exception | None) -> None:
-        ahead = bool(self._waiting) and self._many()
-        if ahead:  # the thread works while the loop answers
-            self._hand_over()
+        ahead = len(self._waiting) > _FEW or (bool(self._waiting) and self._took_s > self._quick_s)
+        if ahead:  # the disk works while the loop answers
+            self._next()
         for _, done in batch:
             done(error)
         if ahead:
@@ -124,8 +181,15 @@ class ReplyGate:
         began_s = time.monotonic()
         error: Exception | None = None
         try:
-            self._commit([record for records, _ in batch for record in records])
+            self._commit(_payloads(batch))
         except Exception as failure:  # noqa: BLE001 - every waiting request must be told
             error = failure
-        self._took_s += _WEIGHT * (time.monotonic() - began_s - self._took_s)
+        self._took(time.monotonic() - began_s)
         return error
+
+    def _took(self, seconds: float) -> None:
+        self._took_s += _WEIGHT * (seconds - self._took_s)
+
+
+def _payloads(batch: Batch) -> list[bytes]:
+    return [record for records, _ in batch for record in records]
