@@ -117,6 +117,14 @@ def test_page_needs_nothing_from_outside(story: Watched) -> None:
     assert set(re.findall(r'(?:href|src)="([^"]*)"', page)) == {"data:,", "https://tickets.example.org/browse/RISK-412"}
 
 
+def test_performance_says_how_long_outcomes_took(story: Watched) -> None:
+    """In words, beside the share that is known, as of the newest window whose outcomes are due."""
+    page = report_page(report(story))
+    card = page[page.index("<h2>Performance, online</h2>") :].partition("</section>")[0]
+
+    assert re.search(r"Half of the outcomes were known within \d+ h \d+ min of the score, nine in ten within 3\.\d days", card)
+
+
 def test_what_has_no_figure_is_a_gap(story: Watched) -> None:
     """In the half day without figures the line of the latency is broken, and ends again in the newest window."""
     page = report_page(report(story))

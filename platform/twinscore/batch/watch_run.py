@@ -105,7 +105,7 @@ def count_run(
             continue
         block = block_of(columns, scored, bundle, groups)
         if outcome is not None:
-            block = with_labels(block, scored, outcome, bundle)
+            block = with_labels(block, scored, outcome.value, bundle, outcome.delay_s)
         segments = {name: codes_of(columns[name]) for name in spec.segments if name in columns.column_names}
         found.add_rows(key, block, plan, segments)
         found.add_explained(key, block, plan, bundle, spec.attribution_share)

@@ -73,6 +73,8 @@ _ALL = [
     *_metrics(
         "performance",
         ("labelled_share", "share", "", "rows whose outcome is known", "lower"),
+        ("label_delay_s_p50", "s", "", "median time from the score to its outcome"),
+        ("label_delay_s_p90", "s", "", "90th percentile of the time from the score to its outcome"),
         ("coverage", "share", "", "outcomes inside their interval or prediction set", "lower"),
         ("auc", "share", "", "area under the ROC curve", "lower"),
         ("log_loss", "", "", "mean logarithmic loss"),

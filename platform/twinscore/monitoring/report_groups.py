@@ -48,6 +48,7 @@ def performance_card(report: Mapping[str, Any], scope: Mapping[str, Any], place:
     known, when = latest(scope, "labelled_share")
     said = "" if known is None else f" Outcomes are known for {value('labelled_share', known)} of the newest rows"
     said += f" ({when})." if when else "." if said else ""
+    said += _waits(scope)
     note = (
         "<p>Points are measured with outcomes; the line is estimated from the scores alone, and holds while the scores "
         f"are calibrated.{said}</p>"
@@ -55,6 +56,18 @@ def performance_card(report: Mapping[str, Any], scope: Mapping[str, Any], place:
     rest = charts[_OPEN:]
     hidden = f"<details><summary>{len(rest)} more</summary>{''.join(rest)}</details>" if rest else ""
     return card(f"Performance{place}", note + "".join(charts[:_OPEN]) + hidden)
+
+
+def _waits(scope: Mapping[str, Any]) -> str:
+    """Say how long outcomes took; empty where that is not known."""
+    half, when = latest(scope, "label_delay_s_p50")
+    most, _ = latest(scope, "label_delay_s_p90")
+    if half is None or most is None:
+        return ""
+    told = (
+        f" Half of the outcomes were known within {value('label_delay_s_p50', half)} of the score, nine in ten within"
+    )
+    return f"{told} {value('label_delay_s_p90', most)}{f' ({when})' if when else ''}."
 
 
 def coverage_card(report: Mapping[str, Any], scope: Mapping[str, Any], place: str) -> str:

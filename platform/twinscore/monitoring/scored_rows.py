@@ -65,13 +65,17 @@ def block_of(columns: pa.Table, scored: pa.Table, bundle: Bundle, groups: Sequen
     )
 
 
-def with_labels(block: Block, scored: pa.Table, outcome: pa.Array, bundle: Bundle) -> Block:
+def with_labels(
+    block: Block, scored: pa.Table, outcome: pa.Array, bundle: Bundle, delay_s: NDArray[np.float64] | None = None
+) -> Block:
     """Return a block with its outcomes.
 
     Args:
         scored: what `block_of` was given.
         outcome: (n_rows,) as the labels have it; null where it is not known.
+        delay_s: (n_rows,) seconds from the score to the outcome, NaN where that is not known.
     """
+    block = replace(block, delay_s=delay_s)
     if bundle.card.task == "regression":
         label = _floats(pa.chunked_array([outcome]))
         known = ~np.isnan(label) & ~np.isnan(block.lower) & ~np.isnan(block.upper)

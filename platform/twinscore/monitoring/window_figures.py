@@ -15,6 +15,7 @@ from twinscore.monitoring.figures_runs import model_age, runs
 from twinscore.monitoring.figures_scores import scores
 from twinscore.monitoring.figures_service import service
 from twinscore.monitoring.group_tally import GroupTally
+from twinscore.monitoring.label_delay import DelayTally, label_delays
 from twinscore.monitoring.learnt import learnt
 from twinscore.monitoring.outcomes import OutcomeTally
 from twinscore.monitoring.performance import performance
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "window_figures"]
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the same counts give other figures, so that those of past windows are made again."""
 
 
@@ -63,7 +64,7 @@ def window_figures(
     }  # fmt: skip
     figure, before = partial(Figure, **where), earlier or {}
     found = [*service(tally.service, figure), *runs(tally.runs, figure), *scores(tally, figure)]
-    outcomes, groups, estimate, explained = (tally.parts.get(name) for name in _PARTS)
+    outcomes, groups, estimate, explained, delays = (tally.parts.get(name) for name in _PARTS)
     if known is not None and tally.rows and not key.segment:
         found += drift.figures(key, tally, before, plan=known.plan, reference=known.reference, where=where)
         if isinstance(explained, AttributionTally):
@@ -75,6 +76,8 @@ def window_figures(
         found += model_age(known.plan, key.end, figure)
     if isinstance(outcomes, OutcomeTally) and spec.labels is not None and outcomes.rows:
         found += performance(outcomes, figure, mature=mature)
+        waits = delays if isinstance(delays, DelayTally) else DelayTally()
+        found += label_delays(waits, figure, rows=outcomes.rows, timed=spec.labels.at is not None, mature=mature)
     if isinstance(groups, GroupTally) and not key.segment:
         found += fairness(groups, figure, fewest=spec.fewest_in_group, mature=mature)
     notes = "; ".join(sorted(tally.notes))
@@ -88,4 +91,4 @@ def _past(earlier: Iterable[WindowTally]) -> OutcomeTally | None:
     return reduce(OutcomeTally.merge, known) if known else None
 
 
-_PARTS = ("outcomes", "groups", "estimate", "attribution")
+_PARTS = ("outcomes", "groups", "estimate", "attribution", "delays")
