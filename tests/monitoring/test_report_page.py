@@ -122,7 +122,17 @@ def test_performance_says_how_long_outcomes_took(story: Watched) -> None:
     page = report_page(report(story))
     card = page[page.index("<h2>Performance, online</h2>") :].partition("</section>")[0]
 
-    assert re.search(r"Half of the outcomes were known within \d+ h \d+ min of the score, nine in ten within 3\.\d days", card)
+    assert re.search(r"Half of the outcomes were known within \d+ h \d+ min of the score", card)
+    assert re.search(r"nine in ten within 3\.\d days", card)
+
+
+def test_classes_stand_worst_first(story: Watched) -> None:
+    """Recall and precision of each class with their intervals, in one table."""
+    page = report_page(report(story))
+    card = page[page.index("<h3>By class</h3>") :].partition("</table>")[0]
+
+    assert card.index("refuse") < card.index("grant")
+    assert re.search(r"5\d\.\d % \(5\d\.\d to \d\d\.\d\)", card)
 
 
 def test_what_has_no_figure_is_a_gap(story: Watched) -> None:

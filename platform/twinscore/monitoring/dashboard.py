@@ -106,6 +106,8 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         Panel("Time until outcomes are known", "s",
               (*_watch("label_delay_s_p50", "half {{version}}"),
                *_watch("label_delay_s_p90", "nine in ten {{version}}"))),
+        Panel("Recall by class", "percentunit", _watch("class_recall", _BY_SUBJECT)),
+        Panel("Precision by class", "percentunit", _watch("class_precision", _BY_SUBJECT)),
         Panel("Attribution (NDCG)", "short", _watch("attribution_ndcg", _BY_VERSION), limits=()),
     )),
     ("Fairness", (

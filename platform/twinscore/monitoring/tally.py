@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from twinscore.monitoring.attribution_drift import AttributionTally
+from twinscore.monitoring.class_tally import ClassTally
 from twinscore.monitoring.estimate_tally import EstimateTally
 from twinscore.monitoring.group_tally import GroupTally
 from twinscore.monitoring.label_delay import DelayTally
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["PARTS", "WindowTally"]
 
 PARTS: dict[str, type[Tally]] = {
-    "delays": DelayTally, "estimate": EstimateTally, "groups": GroupTally, "outcomes": OutcomeTally,
+    "classes": ClassTally, "delays": DelayTally, "estimate": EstimateTally, "groups": GroupTally,
+    "outcomes": OutcomeTally,
 }  # fmt: skip
 """Further tallies that are made of every block, by the name that they are kept under."""
 _KINDS: dict[str, type[Mergeable]] = {**PARTS, "attribution": AttributionTally}

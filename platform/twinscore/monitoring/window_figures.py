@@ -7,6 +7,8 @@ from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 from twinscore.monitoring.attribution_drift import AttributionTally, attribution_drift
+from twinscore.monitoring.class_performance import class_performance
+from twinscore.monitoring.class_tally import ClassTally
 from twinscore.monitoring.estimate import estimates
 from twinscore.monitoring.estimate_tally import EstimateTally
 from twinscore.monitoring.fairness import fairness
@@ -64,7 +66,7 @@ def window_figures(
     }  # fmt: skip
     figure, before = partial(Figure, **where), earlier or {}
     found = [*service(tally.service, figure), *runs(tally.runs, figure), *scores(tally, figure)]
-    outcomes, groups, estimate, explained, delays = (tally.parts.get(name) for name in _PARTS)
+    outcomes, groups, estimate, explained, delays, classes = (tally.parts.get(name) for name in _PARTS)
     if known is not None and tally.rows and not key.segment:
         found += drift.figures(key, tally, before, plan=known.plan, reference=known.reference, where=where)
         if isinstance(explained, AttributionTally):
@@ -78,6 +80,8 @@ def window_figures(
         found += performance(outcomes, figure, mature=mature)
         waits = delays if isinstance(delays, DelayTally) else DelayTally()
         found += label_delays(waits, figure, rows=outcomes.rows, timed=spec.labels.at is not None, mature=mature)
+        if isinstance(classes, ClassTally) and known is not None and known.plan.classes:
+            found += class_performance(classes, figure, classes=len(known.plan.classes), mature=mature)
     if isinstance(groups, GroupTally) and not key.segment:
         found += fairness(groups, figure, fewest=spec.fewest_in_group, mature=mature)
     notes = "; ".join(sorted(tally.notes))
@@ -91,4 +95,4 @@ def _past(earlier: Iterable[WindowTally]) -> OutcomeTally | None:
     return reduce(OutcomeTally.merge, known) if known else None
 
 
-_PARTS = ("outcomes", "groups", "estimate", "attribution", "delays")
+_PARTS = ("outcomes", "groups", "estimate", "attribution", "delays", "classes")
