@@ -135,6 +135,17 @@ def test_classes_stand_worst_first(story: Watched) -> None:
     assert re.search(r"5\d\.\d % \(5\d\.\d to \d\d\.\d\)", card)
 
 
+def test_segments_stand_with_what_drifted(story: Watched) -> None:
+    """One row each, most drift first; without segments there is no such card."""
+    page = report_page(report(story))
+    card = page[page.index("<h2>Drift by segment</h2>") :].partition("</section>")[0]
+    whole = replace(story, figures=[one for one in story.figures if not one.segment])
+
+    assert "segments drifted" in card
+    assert card.index("grade=D") >= 0
+    assert "Drift by segment" not in report_page(report(whole))
+
+
 def test_what_has_no_figure_is_a_gap(story: Watched) -> None:
     """In the half day without figures the line of the latency is broken, and ends again in the newest window."""
     page = report_page(report(story))

@@ -49,7 +49,8 @@ def window_figures(
 ) -> list[Figure]:
     """Return what one window says.
 
-    Segments have no drift, because the reference profile does not tell how they were spread.
+    A segment is held against the same segment of the reference, and where the reference profile keeps none of it there
+    is no drift to tell.
 
     Args:
         key: which window.
@@ -67,9 +68,13 @@ def window_figures(
     figure, before = partial(Figure, **where), earlier or {}
     found = [*service(tally.service, figure), *runs(tally.runs, figure), *scores(tally, figure)]
     outcomes, groups, estimate, explained, delays, classes = (tally.parts.get(name) for name in _PARTS)
-    if known is not None and tally.rows and not key.segment:
-        found += drift.figures(key, tally, before, plan=known.plan, reference=known.reference, where=where)
-        if isinstance(explained, AttributionTally):
+    if known is not None and tally.rows:
+        reference = known.reference_in(key.segment) if key.segment else known.reference
+        if reference is None:
+            found.append(figure(metric="drifted_features", value=None, rows=tally.rows, note=_NO_REFERENCE))
+        else:
+            found += drift.figures(key, tally, before, plan=known.plan, reference=reference, where=where)
+        if isinstance(explained, AttributionTally) and not key.segment:
             found += attribution_drift(explained, known.attribution, figure)
     if known is not None and isinstance(estimate, EstimateTally) and tally.rows:
         start = learnt(known.plan, known.bundle, _past(before.values()))
@@ -95,4 +100,5 @@ def _past(earlier: Iterable[WindowTally]) -> OutcomeTally | None:
     return reduce(OutcomeTally.merge, known) if known else None
 
 
+_NO_REFERENCE = "the reference profile does not keep how this segment was spread"
 _PARTS = ("outcomes", "groups", "estimate", "attribution", "delays", "classes")
