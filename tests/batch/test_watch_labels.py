@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -72,6 +73,27 @@ def test_outcomes_wait_until_rows_are_old_enough(watched: Watched) -> None:
     assert [None] == [one.value for one in early]
     assert "not expected yet" in early[0].note
     assert (1.0, 60) == (ripe.value, ripe.rows)
+
+
+def test_estimates_learn_from_sparse_outcomes_of_many_windows(watched: Watched) -> None:
+    """A hundred an hour are enough after ten hours, if they were due by then; late ones change what follows."""
+    watched.spec = MonitorSpec(labels=WatchedLabels(path="labels", column="paid", at="at", maturity="3h"))
+    for hour in range(14):
+        watched.write(1, 100, start=START + hour * HOUR, stream=f"h{hour}")
+    labels_file(watched, "a.parquet", range(100))
+    watched.look()
+    notes = [one.note for one in watched.figures("estimated_auc")]
+    learnt = [int(found[1]) if (found := re.search(r"in the (\d+) labelled", note)) else 0 for note in notes]
+    watched.write(2, 50, start=START, stream="late")
+    labels_file(watched, "b.parquet", range(50), seed=2)
+    late = watched.look()
+    after = [one.note for one in watched.figures("estimated_auc")]
+
+    assert [1_000, 1_100] == learnt[-2:]
+    assert len(set(learnt[:-2])) == 1  # the bundle's own, until there are enough
+    assert START + 13 * HOUR in late.windows
+    assert "in the 1150 labelled" in after[-1]
+    assert () == watched.look().windows
 
 
 def test_how_long_outcomes_took(watched: Watched) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial, reduce
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twinscore.monitoring.attribution_drift import AttributionTally, attribution_drift
@@ -23,7 +23,7 @@ from twinscore.monitoring.outcomes import OutcomeTally
 from twinscore.monitoring.performance import performance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from twinscore.monitoring.known_version import KnownVersion
     from twinscore.monitoring.spec import MonitorSpec
@@ -45,6 +45,7 @@ def window_figures(
     *,
     drift: DriftInTime,
     earlier: Mapping[WindowKey, WindowTally] | None = None,
+    past: OutcomeTally | None = None,
     mature: bool = True,
 ) -> list[Figure]:
     """Return what one window says.
@@ -59,6 +60,7 @@ def window_figures(
         spec: what is watched.
         drift: what was found of windows so far.
         earlier: the windows of the same series before, from the oldest to the newest.
+        past: outcomes that estimates start from, see `window_past`.
         mature: whether its outcomes are expected to be known.
     """
     where: dict[str, Any] = {
@@ -77,7 +79,7 @@ def window_figures(
         if isinstance(explained, AttributionTally) and not key.segment:
             found += attribution_drift(explained, known.attribution, figure)
     if known is not None and isinstance(estimate, EstimateTally) and tally.rows:
-        start = learnt(known.plan, known.bundle, _past(before.values()))
+        start = learnt(known.plan, known.bundle, past)
         found += estimates(estimate, figure, correction=start.correction, nanny=start.nanny)
     if known is not None and key.role == "live" and not key.segment:
         found += model_age(known.plan, key.end, figure)
@@ -91,13 +93,6 @@ def window_figures(
         found += fairness(groups, figure, fewest=spec.fewest_in_group, mature=mature)
     notes = "; ".join(sorted(tally.notes))
     return [replace(one, note=one.note or notes) for one in found] if notes else found
-
-
-def _past(earlier: Iterable[WindowTally]) -> OutcomeTally | None:
-    """Return the outcomes of the windows before, added up; None where there are none."""
-    found = [tally.parts.get("outcomes") for tally in earlier]
-    known = [one for one in found if isinstance(one, OutcomeTally) and one.labelled]
-    return reduce(OutcomeTally.merge, known) if known else None
 
 
 _NO_REFERENCE = "the reference profile does not keep how this segment was spread"
