@@ -59,7 +59,7 @@ class ClassTally:
     @classmethod
     def of(cls, block: Block, plan: Scored) -> Self:
         """Count the rows of a block that have a decision and an outcome."""
-        if plan.task != "classification" or not block.rows:
+        if plan.task != "classification" or block.label is None or not block.rows:
             return cls()
         decided, outcome = decided_class(block, plan), outcome_class(block, plan)
         known = (decided >= 0) & (outcome >= 0) & ~np.isnan(block.score)

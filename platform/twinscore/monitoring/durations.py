@@ -41,8 +41,9 @@ class Durations:
         if not len(lengths):
             return cls()
         bins = np.searchsorted(bin_starts(), np.maximum(lengths, 0), side="right") - 1
-        numbers, counts = np.unique(bins, return_counts=True)
-        return cls(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
+        counts = np.bincount(bins)
+        numbers = np.flatnonzero(counts)
+        return cls(dict(zip(numbers.tolist(), counts[numbers].tolist(), strict=True)))
 
     @property
     def n(self) -> int:
