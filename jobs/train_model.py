@@ -47,8 +47,8 @@ def main() -> int:
     return 0
 
 
-_KEYS = {"model", "data", "label", "key", "task", "time", "groups", "params", "derived", "drop", "alias", "contract",
-         "positive", "seed"}  # fmt: skip
+_KEYS = {"model", "data", "label", "key", "task", "time", "groups", "segments", "params", "derived", "drop", "alias",
+         "contract", "positive", "seed"}  # fmt: skip
 
 
 if __name__ == "__main__":

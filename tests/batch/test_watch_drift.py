@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +17,7 @@ from twinscore.bundle.files import Bundle
 from twinscore.monitoring.spec import MonitorSpec
 from twinscore.scoring.table import score
 from twinscore.settings import Settings
-from twinscore.testing.models import make_rows
+from twinscore.testing.models import make_bundle, make_rows
 from twinscore.wiring import bundle_store
 
 from .watched import START, Watched
@@ -29,6 +30,14 @@ def richer(rows: pa.Table) -> pa.Table:
     """Twice the income, which is more than one standard deviation."""
     at = rows.schema.get_field_index("income")
     return rows.set_column(at, rows.schema.field("income"), pc.multiply(rows["income"], 2.0))
+
+
+def richer_premium(rows: pa.Table) -> pa.Table:
+    """Three times the income, of one plan."""
+    at = rows.schema.get_field_index("income")
+    mine = pc.fill_null(pc.equal(rows["plan"], "premium"), False)
+    changed = pc.if_else(mine, pc.multiply(rows["income"], 3.0), rows["income"])
+    return rows.set_column(at, rows.schema.field("income"), changed)
 
 
 @pytest.fixture
@@ -49,7 +58,7 @@ def test_a_change_that_lasts_is_drift(watched: Watched) -> None:
     """Two windows of three must show it: the first with other incomes is none yet, and nothing else drifts."""
     income = {one.start: one for one in watched.figures("feature_drift", subject="income")}
     others = [one for one in watched.figures("feature_drift") if one.subject not in ("income", "debt_ratio")]
-    many = [one.value for one in watched.figures("drifted_features", path="online")]
+    many = [one.value for one in watched.figures("drifted_features", path="online", segment="")]
 
     assert [0.0, 0.0, 0.0, 0.0, 1.0, 1.0] == [one.value for _, one in sorted(income.items())]
     assert {0.0} == {one.value for one in others}
@@ -57,6 +66,33 @@ def test_a_change_that_lasts_is_drift(watched: Watched) -> None:
     assert min(one or 0.0 for one in many[4:]) >= 1.0
     assert max(one.value or 0.0 for one in watched.figures("psi", subject="income")) > 0.5
     assert {""} == {one.segment for one in watched.figures("feature_drift")}
+
+
+def test_a_segment_whose_reference_is_not_kept_says_so(watched: Watched) -> None:
+    """The bundle was made without segments: there is no verdict, and the reason is told."""
+    told = [one for one in watched.figures("drifted_features") if one.segment]
+
+    assert 18 == len(told)
+    assert {(None, "the reference profile does not keep how this segment was spread")} == {
+        (one.value, one.note) for one in told
+    }
+
+
+def test_a_segment_drifts_by_itself(settings: Settings, tmp_path: Path) -> None:
+    """Other incomes of one plan are drift of that plan; the others, which were never alike, have none."""
+    bundle = make_bundle(tmp_path / "bundle", segments=("plan",))
+    bundle_store(settings).publish(bundle.folder)
+    found = Watched(settings, bundle, MonitorSpec(attribution_share=0.0, segments=("plan",)))
+    for hour in range(3):
+        found.write(hour, ROWS, start=START + hour * HOUR, step_s=8.0, stream=f"h{hour}", change=richer_premium)
+    found.look()
+    newest = START + 2 * HOUR
+    by_plan = {one.segment: one.value for one in found.figures("feature_drift", subject="income", start=newest)}
+    scores = found.figures("score_drift", start=newest)
+
+    assert 1.0 == by_plan["plan=premium"]
+    assert [0.0, 0.0] == [by_plan["plan=basic"], by_plan["plan=plus"]]
+    assert {"", "plan=basic", "plan=plus", "plan=premium"} == {one.segment for one in scores}
 
 
 def test_a_window_that_comes_late_changes_those_after_it(watched: Watched) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from .conftest import Run, change, make_input, write_rows
 from .watched import START, Watched, labels_file, rows_of
 
 HOUR = timedelta(hours=1)
+DAY_S = 86_400.0
 
 
 def test_late_labels_revise_their_windows_once(watched: Watched) -> None:
@@ -71,6 +73,65 @@ def test_outcomes_wait_until_rows_are_old_enough(watched: Watched) -> None:
     assert [None] == [one.value for one in early]
     assert "not expected yet" in early[0].note
     assert (1.0, 60) == (ripe.value, ripe.rows)
+
+
+def test_estimates_learn_from_sparse_outcomes_of_many_windows(watched: Watched) -> None:
+    """A hundred an hour are enough after ten hours, if they were due by then; late ones change what follows."""
+    watched.spec = MonitorSpec(labels=WatchedLabels(path="labels", column="paid", at="at", maturity="3h"))
+    for hour in range(14):
+        watched.write(1, 100, start=START + hour * HOUR, stream=f"h{hour}")
+    labels_file(watched, "a.parquet", range(100))
+    watched.look()
+    notes = [one.note for one in watched.figures("estimated_auc")]
+    learnt = [int(found[1]) if (found := re.search(r"in the (\d+) labelled", note)) else 0 for note in notes]
+    watched.write(2, 50, start=START, stream="late")
+    labels_file(watched, "b.parquet", range(50), seed=2)
+    late = watched.look()
+    after = [one.note for one in watched.figures("estimated_auc")]
+
+    assert [1_000, 1_100] == learnt[-2:]
+    assert len(set(learnt[:-2])) == 1  # the bundle's own, until there are enough
+    assert START + 13 * HOUR in late.windows
+    assert "in the 1150 labelled" in after[-1]
+    assert () == watched.look().windows
+
+
+def test_how_long_outcomes_took(watched: Watched) -> None:
+    """The wait is that for the first word on a row, corrections or not, and is revised as late outcomes come."""
+    watched.spec = MonitorSpec(segments=("plan",), labels=WatchedLabels(path="labels", column="paid", at="at"))
+    watched.write(1, 60, step_s=0.0)
+    labels_file(watched, "a.parquet", range(20), days=1)
+    watched.look()
+
+    def told() -> list[tuple[float | None, int, str]]:
+        names = ("label_delay_s_p50", "label_delay_s_p90")
+        return [(one.value, one.rows, one.note) for name in names for one in watched.figures(name, segment="")]
+
+    (half, rows, note), (most, _, _) = told()
+    labels_file(watched, "b.parquet", range(20, 60), days=10)
+    labels_file(watched, "c.parquet", range(20), days=30, flip=True)
+    watched.look()
+    late = [value for value, _, _ in told()]
+    by_plan = watched.figures("label_delay_s_p50")
+    again = watched.look()
+
+    assert (20, "of 20 of 60 rows; the others' outcomes are not known yet, or not when they were") == (rows, note)
+    assert [DAY_S, DAY_S] == pytest.approx([half, most], rel=0.005)
+    assert [10 * DAY_S, 10 * DAY_S] == pytest.approx(late, rel=0.005)
+    assert 60 == sum(one.rows for one in by_plan if one.segment)
+    assert (0, 0) == (again.counted, len(again.windows))
+
+
+def test_labels_without_times_say_nothing_of_delay(watched: Watched) -> None:
+    """The figure is there and says what to name."""
+    watched.spec = MonitorSpec(labels=WatchedLabels(path="labels", column="paid"))
+    watched.write(1, 30)
+    labels_file(watched, "a.parquet", range(30))
+    watched.look()
+    (one,) = watched.figures("label_delay_s_p90")
+
+    assert one.value is None
+    assert "monitor.labels.at" in one.note
 
 
 def test_labels_by_request_and_labels_that_disagree(watched: Watched) -> None:

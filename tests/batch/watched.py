@@ -133,11 +133,11 @@ def rows_of(watched: Watched, **where: Any) -> dict[str, int]:
     return found
 
 
-def labels_file(watched: Watched, name: str, rows: range, seed: int = 1, flip: bool = False) -> None:
-    """Write outcomes of some of a seed's rows."""
+def labels_file(watched: Watched, name: str, rows: range, seed: int = 1, flip: bool = False, days: int = 0) -> None:
+    """Write outcomes of some of a seed's rows, known so many days after the start; a day, or two where they differ."""
     table = make_rows("binary", rows.stop, seed).slice(rows.start)
     label = [{"yes": "no", "no": "yes"}[one] if flip else one for one in table["label"].to_pylist()]
     folder = watched.settings.lake / "labels"
     folder.mkdir(parents=True, exist_ok=True)
-    known = pa.array([START + timedelta(days=1 + flip)] * table.num_rows, pa.timestamp("us", "UTC"))
+    known = pa.array([START + timedelta(days=days or 1 + flip)] * table.num_rows, pa.timestamp("us", "UTC"))
     pq.write_table(pa.table({"row_id": table["row_id"], "paid": label, "at": known}), folder / name)

@@ -117,6 +117,35 @@ def test_page_needs_nothing_from_outside(story: Watched) -> None:
     assert set(re.findall(r'(?:href|src)="([^"]*)"', page)) == {"data:,", "https://tickets.example.org/browse/RISK-412"}
 
 
+def test_performance_says_how_long_outcomes_took(story: Watched) -> None:
+    """In words, beside the share that is known, as of the newest window whose outcomes are due."""
+    page = report_page(report(story))
+    card = page[page.index("<h2>Performance, online</h2>") :].partition("</section>")[0]
+
+    assert re.search(r"Half of the outcomes were known within \d+ h \d+ min of the score", card)
+    assert re.search(r"nine in ten within 3\.\d days", card)
+
+
+def test_classes_stand_worst_first(story: Watched) -> None:
+    """Recall and precision of each class with their intervals, in one table."""
+    page = report_page(report(story))
+    card = page[page.index("<h3>By class</h3>") :].partition("</table>")[0]
+
+    assert card.index("refuse") < card.index("grant")
+    assert re.search(r"5\d\.\d % \(5\d\.\d to \d\d\.\d\)", card)
+
+
+def test_segments_stand_with_what_drifted(story: Watched) -> None:
+    """One row each, most drift first; without segments there is no such card."""
+    page = report_page(report(story))
+    card = page[page.index("<h2>Drift by segment</h2>") :].partition("</section>")[0]
+    whole = replace(story, figures=[one for one in story.figures if not one.segment])
+
+    assert "segments drifted" in card
+    assert card.index("grade=D") >= 0
+    assert "Drift by segment" not in report_page(report(whole))
+
+
 def test_what_has_no_figure_is_a_gap(story: Watched) -> None:
     """In the half day without figures the line of the latency is broken, and ends again in the newest window."""
     page = report_page(report(story))

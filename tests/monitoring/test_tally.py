@@ -17,8 +17,8 @@ from twinscore.bundle.profile import bin_counts
 from twinscore.contract.moments import Moments
 from twinscore.errors import SchemaMismatch
 from twinscore.monitoring.block import Block, Codes
+from twinscore.monitoring.durations import Durations, bin_starts
 from twinscore.monitoring.exact import moments_of
-from twinscore.monitoring.latency import Latency, bin_starts
 from twinscore.monitoring.plan import FeaturePlan, Plan
 from twinscore.monitoring.tally import WindowTally
 from twinscore.monitoring.tally_features import FeatureTally
@@ -125,12 +125,12 @@ def test_fast_moments_are_the_exact_ones(values: np.ndarray) -> None:
     st.lists(st.integers(0, 10**6), max_size=60),
     st.sampled_from([0.5, 0.95, 0.99]),
 )
-def test_latency_quantiles_are_within_a_per_cent(some: list[int], more: list[int], share: float) -> None:
+def test_quantiles_of_lengths_are_within_a_per_cent(some: list[int], more: list[int], share: float) -> None:
     """Merged histograms are those of all times, and a quantile is within half a bin of the true one."""
     times = np.array(some + more, dtype=np.int64)
-    merged = Latency.of(np.array(some, dtype=np.int64)).merge(Latency.of(np.array(more, dtype=np.int64)))
-    assert Latency.from_json(json.loads(json.dumps(merged.to_json()))) == merged == Latency.of(times)
-    found = merged.quantile_us(share)
+    merged = Durations.of(np.array(some, dtype=np.int64)).merge(Durations.of(np.array(more, dtype=np.int64)))
+    assert Durations.from_json(json.loads(json.dumps(merged.to_json()))) == merged == Durations.of(times)
+    found = merged.quantile(share)
     if not len(times):
         assert found is None
         return

@@ -79,7 +79,7 @@ def test_a_classifier_keeps_its_bits(settings: Settings) -> None:
     model = classifier()
     ref = log(settings, "clicks", model)
 
-    adopted = adopt(settings, ref, ROWS, key="row_id", label="label", groups=["city"])
+    adopted = adopt(settings, ref, ROWS, key="row_id", label="label", groups=["city"], segments=["plan"])
     _, bundle = load_version(settings, adopted.ref)
     conformed = bundle.checker.conform(ROWS)
     verdict, scored = check_and_score(conformed, bundle)
@@ -96,6 +96,7 @@ def test_a_classifier_keeps_its_bits(settings: Settings) -> None:
     assert bundle.card.classes == ("no", "yes")
     assert bundle.calibration.kind == "classes"
     assert set(bundle.card.group_metrics["city"]) >= {"amsterdam", "(missing)"}
+    assert {"basic", "plus", "premium"} <= set(bundle.profile["segments"]["plan"])
 
 
 def test_an_adopted_version_says_where_it_comes_from(settings: Settings) -> None:

@@ -52,6 +52,7 @@ def test_the_snapshot_is_the_content_not_the_name(tmp_path: Path) -> None:
         (TABLE, Columns(("id",), "why"), SchemaMismatch, "no column 'why', named as label. "),
         (TABLE, Columns(("idd",), "y"), SchemaMismatch, "'idd', named as key. Did you mean 'id'"),
         (TABLE, Columns(("id",), "y", groups=("sex",)), SchemaMismatch, "'sex', named as group"),
+        (TABLE, Columns(("id",), "y", segments=("town",)), SchemaMismatch, "'town', named as segment"),
         (TABLE, Columns(("id",), "id"), InputError, "named as the label and as something else"),
         (TABLE, Columns((), "y"), InputError, "at least one key"),
         (TABLE, Columns(("y",), "x"), InputError, "key 'y' is null in 1 rows"),

@@ -81,7 +81,12 @@ def test_the_bundle_says_what_was_done(settings: Settings, task: Any) -> None:
 def test_roles_decide_what_is_a_feature(settings: Settings) -> None:
     """Dropped columns are no features, groups are unless dropped, derived ones are, key and label never."""
     made = run(
-        settings, "roles", drop=["age", "city", "debt"], groups=["city"], derived={"debt_ratio": "debt / income"}
+        settings,
+        "roles",
+        drop=["age", "city", "debt"],
+        groups=["city"],
+        segments=["plan"],
+        derived={"debt_ratio": "debt / income"},
     )
     _, bundle = load_version(settings, made.ref)
 
@@ -90,6 +95,8 @@ def test_roles_decide_what_is_a_feature(settings: Settings) -> None:
     assert {"city", "debt"} <= set(bundle.contract.schema.names)
     assert "age" not in bundle.contract.schema.names
     assert "city" in bundle.card.group_metrics
+    assert {"city", "plan"} == set(bundle.profile["segments"])
+    assert ("city",) == bundle.card.groups
 
 
 def test_a_time_that_only_counts_up_is_no_feature(settings: Settings) -> None:

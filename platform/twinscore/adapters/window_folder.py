@@ -123,8 +123,10 @@ class WindowFolder:
             table = PARTS.empty_table()
         self._write_parts(self._parts / f"{counted.source}.parquet", table, {counted.source: (revision, counted.state)})
 
-    def tallies(self, starts: Sequence[datetime]) -> Iterator[tuple[WindowKey, dict[str, Any]]]:
-        """Yield what each source adds to the windows that begin then, in no order."""
+    def tallies(
+        self, starts: Sequence[datetime], keep: Callable[[WindowKey], bool] | None = None
+    ) -> Iterator[tuple[WindowKey, dict[str, Any]]]:
+        """Yield what each source adds to the windows that begin then, of the keys that are kept, in no order."""
         wanted = set(starts)
         newest = self._newest()
         for path in {file.path: None for file in newest.values()}:
@@ -138,7 +140,8 @@ class WindowFolder:
             for row in table.to_pylist():
                 names = [item.name for item in _KEY]
                 key = WindowKey(**{name: row[name] for name in names}, start=row["start"], end=row["end"])
-                yield key, json.loads(row["tally"])
+                if keep is None or keep(key):
+                    yield key, json.loads(row["tally"])
 
     def consolidate(self, singles: int = _SINGLES) -> int:
         """Take files of one source together when there are more than `singles`, and return how many went away."""

@@ -195,7 +195,7 @@ def _add_scored(
     groups = {name: codes_of(raw[name]) for name in reading.groups(bundle) if name in raw.column_names}
     block = block.with_groups(groups)
     if outcome is not None:
-        block = with_labels(block, scored, outcome, bundle)
+        block = with_labels(block, scored, outcome.value, bundle, outcome.delay_s)
     segments = {name: codes_of(raw[name]) for name in reading.spec.segments if name in raw.column_names}
     found.add_rows(key, block, reading.plan(bundle), segments)
     found.add_explained(key, block, reading.plan(bundle), bundle, reading.spec.attribution_share)

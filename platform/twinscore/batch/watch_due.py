@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "how_of", "sources_of", "what_is_due"]
 
-_COUNTS = 1
+_COUNTS = 2
 """Raised when rows are counted in another way, so that all sources are counted anew."""
 
 

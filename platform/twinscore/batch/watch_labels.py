@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from glob import has_magic
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -26,14 +26,18 @@ from twinscore.errors import InputEmpty, InputError, SchemaMismatch, SettingsInv
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from numpy.typing import NDArray
+
     from twinscore.batch.place import Found, Place
     from twinscore.contract.model import Contract
     from twinscore.monitoring.spec import WatchedLabels
 
-__all__ = ["KnownLabels", "labels_token", "placed_labels"]
+__all__ = ["KnownLabels", "Outcomes", "labels_token", "placed_labels"]
 
 _MOMENT = pa.timestamp("us", "UTC")
 _REQUEST = "request"
+_DAY_US = 86_400_000_000
+_NEVER = np.iinfo(np.int64).max
 
 
 def placed_labels(labels: WatchedLabels, lake: Path) -> str:
@@ -59,6 +63,25 @@ def labels_token(labels: WatchedLabels, path: str) -> str:
     return snapshot.digest
 
 
+class Outcomes(NamedTuple):
+    """What became of rows."""
+
+    value: pa.Array
+    """(n_rows,) as the labels have it; null where it is not known or not counted yet."""
+    delay_s: NDArray[np.float64] | None
+    """(n_rows,) seconds from the score to the moment at which it was first known, below 0 where that was before the
+    score, NaN where it is not known; None where the labels do not say."""
+
+
+class _Set(NamedTuple):
+    """Labels by key."""
+
+    keys: KeySet
+    values: pa.Array
+    first_us: NDArray[np.int64] | None
+    """When the first outcome of each key was known, microseconds since 1970; `_NEVER` where no label says."""
+
+
 class KnownLabels:
     """Labels in memory, read when the first rows ask, once for each key that versions have.
 
@@ -71,7 +94,7 @@ class KnownLabels:
     def __init__(self, labels: WatchedLabels, path: str, now: datetime) -> None:
         self._labels, self._path = labels, path
         self._mature = labels.mature_from(now)
-        self._sets: dict[tuple[tuple[str, str], ...], tuple[KeySet, pa.Array]] = {}
+        self._sets: dict[tuple[tuple[str, str], ...], _Set] = {}
         self._digest = hashlib.sha256()
 
     def begin(self) -> Self:
@@ -86,8 +109,8 @@ class KnownLabels:
 
     def outcomes(
         self, columns: pa.Table, contract: Contract, request_id: pa.ChunkedArray | None, moments: pa.ChunkedArray
-    ) -> pa.Array:
-        """Return the outcome of each row, null where it is not known or not counted yet: (n_rows,).
+    ) -> Outcomes:
+        """Return the outcome of each row, and how long it took.
 
         Args:
             columns: (n_rows, raw columns).
@@ -108,21 +131,24 @@ class KnownLabels:
             keys = _cast(columns.select(contract.key), types) if all(known) else None
         if keys is None:
             outcome = pa.nulls(n_rows, pa.string())
+            delay_s = None if self._labels.at is None else np.full(n_rows, np.nan)
         else:
-            found, values = self._set(keys.schema)
-            places = found.places(keys)
+            found = self._set(keys.schema)
+            places = found.keys.places(keys)
             old = pc.less_equal(moments, pa.scalar(self._mature, _MOMENT))
-            outcome = values.take(pa.array(places, mask=(places < 0) | ~pc.fill_null(old, False).to_numpy()))
-        self._digest.update(_words(outcome))
-        return outcome
+            unknown = (places < 0) | ~pc.fill_null(old, False).to_numpy()
+            outcome = found.values.take(pa.array(places, mask=unknown))
+            delay_s = None if found.first_us is None else _delays(found.first_us, places, unknown, moments)
+        self._digest.update(_words(outcome, delay_s))
+        return Outcomes(outcome, delay_s)
 
-    def _set(self, key: pa.Schema) -> tuple[KeySet, pa.Array]:
+    def _set(self, key: pa.Schema) -> _Set:
         name = tuple((item.name, str(item.type)) for item in key)
         if name not in self._sets:
             self._sets[name] = self._read(key)
         return self._sets[name]
 
-    def _read(self, key: pa.Schema) -> tuple[KeySet, pa.Array]:
+    def _read(self, key: pa.Schema) -> _Set:
         labels = self._labels
         theirs = (labels.request,) if labels.request is not None else labels.key or tuple(key.names)
         if len(theirs) != len(key):
@@ -137,7 +163,8 @@ class KnownLabels:
         try:
             place, found = _find(self._path)
         except InputEmpty:
-            return KeySet(key.empty_table()), pa.array([], pa.string())
+            first_us = None if labels.at is None else np.zeros(0, np.int64)
+            return _Set(KeySet(key.empty_table()), pa.array([], pa.string()), first_us)
         fields.append(pa.field("label", label_type(self._path, labels.column)))
         if labels.at is not None:
             renamed["at"] = labels.at
@@ -152,15 +179,20 @@ class KnownLabels:
             read = read_piece(piece, wanted, recipe=recipe)
             tables += [one.table.filter(pc.invert(pc.is_null(one.table["label"], nan_is_null=True))) for one in read]
         table = pa.concat_tables(tables).combine_chunks()
+        known_us = None
         if labels.at is not None:
             # The last known first: of a key that is there twice, a set gives the first place.
-            known = pc.fill_null(instants_of(table["at"]).cast(pa.int64()), 0).to_numpy()
-            order = np.argsort(-known, kind="stable")
-            table = table.take(pa.array(order))
+            known_us = pc.fill_null(instants_of(table["at"]).cast(pa.int64()), _NEVER).to_numpy()
+            order = np.argsort(-np.where(known_us == _NEVER, 0, known_us), kind="stable")
+            # What was known on a day was so by its end.
+            known_us = np.where(
+                known_us == _NEVER, _NEVER, known_us + (_DAY_US if pa.types.is_date32(table["at"].type) else 0)
+            )
+            table, known_us = table.take(pa.array(order)), known_us[order]
         keys = KeySet(table.select(names).rename_columns(key.names))
-        if labels.at is None:
+        if known_us is None:
             self._refuse_repeated(keys, table["label"])
-        return keys, table["label"].combine_chunks()
+        return _Set(keys, table["label"].combine_chunks(), None if known_us is None else _first_known(keys, known_us))
 
     def _refuse_repeated(self, keys: KeySet, label: pa.ChunkedArray) -> None:
         rows = keys.repeated()
@@ -191,13 +223,39 @@ def _find(path: str) -> tuple[Place, list[Found]]:
     return find_inputs((path,))
 
 
-def _words(outcome: pa.Array) -> bytes:
-    """Return eight bytes for each outcome, so that the digest of all does not depend on how they came."""
+def _first_known(keys: KeySet, known_us: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return at the place of each key when the first of its outcomes was known: (n_keys,).
+
+    Corrections say something else about the same row later; how long the outcome took is told by the first.
+    """
+    repeated = keys.repeated()
+    if len(repeated):
+        own = keys.places(keys.keys.take(pa.array(repeated)))
+        known_us = known_us.copy()
+        np.minimum.at(known_us, own, known_us[repeated])
+    return known_us
+
+
+def _delays(
+    first_us: NDArray[np.int64], places: NDArray[np.int64], unknown: NDArray[np.bool_], moments: pa.ChunkedArray
+) -> NDArray[np.float64]:
+    """Return the seconds from each row's moment to its outcome: (n_rows,), NaN where it is not known."""
+    scored_us = pc.fill_null(moments.cast(_MOMENT).cast(pa.int64()), 0).to_numpy()
+    delay_s = np.full(len(places), np.nan)
+    told = np.flatnonzero(~unknown)
+    told = told[first_us[places[told]] != _NEVER]
+    delay_s[told] = (first_us[places[told]] - scored_us[told]) / 1e6
+    return delay_s
+
+
+def _words(outcome: pa.Array, delay_s: NDArray[np.float64] | None) -> bytes:
+    """Return as many bytes for each outcome, so that the digest of all does not depend on how they came."""
     coded = outcome.dictionary_encode()
     words = [hashlib.blake2b(str(value).encode(), digest_size=8).digest() for value in coded.dictionary.to_pylist()]
     table = np.frombuffer(b"".join([*words, bytes(8)]), np.uint64)
-    found: bytes = table[pc.fill_null(coded.indices, -1).to_numpy()].tobytes()
-    return found
+    found = table[pc.fill_null(coded.indices, -1).to_numpy()]
+    told: bytes = (found if delay_s is None else np.column_stack([found, delay_s.view(np.uint64)])).tobytes()
+    return told
 
 
 def _cast(table: pa.Table, types: dict[str, pa.DataType]) -> pa.Table | None:

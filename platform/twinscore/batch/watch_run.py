@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from twinscore.bundle.files import Bundle
     from twinscore.monitoring.spec import MonitorSpec
 
-__all__ = ["CountedRun", "count_run", "run_state"]
+__all__ = ["CountedRun", "count_run", "rows_beside_input", "run_state"]
 
 _OUTPUTS = ("score", "decision", "lower", "upper", "prediction_set", "review", "scored_at")
 _BATCH_ROWS = 65_536
@@ -94,7 +94,7 @@ def count_run(
     told = None if labels is None else labels.begin()
     groups, plan = spec.groups or bundle.card.groups, plan_of(bundle)
     rows = 0
-    note, tables = ("", _alone(run, run.prediction_files())) if glance else _beside_input(run, bundle)
+    note, tables = ("", _alone(run, run.prediction_files())) if glance else rows_beside_input(run, bundle)
     for columns, scored in tables:
         rows += scored.num_rows
         outcome = None
@@ -105,7 +105,7 @@ def count_run(
             continue
         block = block_of(columns, scored, bundle, groups)
         if outcome is not None:
-            block = with_labels(block, scored, outcome, bundle)
+            block = with_labels(block, scored, outcome.value, bundle, outcome.delay_s)
         segments = {name: codes_of(columns[name]) for name in spec.segments if name in columns.column_names}
         found.add_rows(key, block, plan, segments)
         found.add_explained(key, block, plan, bundle, spec.attribution_share)
@@ -114,7 +114,7 @@ def count_run(
     return CountedRun(token, found, rows, "" if told is None else told.digest, note)
 
 
-def _beside_input(run: CommittedRun, bundle: Bundle) -> tuple[str, Iterator[tuple[pa.Table, pa.Table]]]:
+def rows_beside_input(run: CommittedRun, bundle: Bundle) -> tuple[str, Iterator[tuple[pa.Table, pa.Table]]]:
     """Return the run's rows with their raw columns, or without, and why."""
     if not _own_files(run):
         return "", iter(())

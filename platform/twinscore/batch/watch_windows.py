@@ -16,6 +16,7 @@ from twinscore.monitoring.tally import WindowTally
 from twinscore.monitoring.window_drift import DriftInTime, looked_back
 from twinscore.monitoring.window_figures import FORMAT, window_figures
 from twinscore.monitoring.window_key import window_start
+from twinscore.monitoring.window_past import PastOutcomes, past_starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from twinscore.monitoring.figure import Figure
     from twinscore.monitoring.known_version import KnownVersion
+    from twinscore.monitoring.outcomes import OutcomeTally
     from twinscore.monitoring.spec import MonitorSpec
     from twinscore.monitoring.window_key import WindowKey
     from twinscore.ports.window_store import SourceEntry, WindowStore
@@ -57,19 +59,21 @@ def revise_windows(
     wanted = dict.fromkeys([last, *stamps], _NOTHING) | _stamps(entries, spec, length, now)
     due = sorted(start for start, stamp in wanted.items() if stamps.get(start) != stamp)
     back = looked_back(spec.drift)
+    outcomes = PastOutcomes(store.tallies, spec.labels, length)
     for first in range(0, len(due), _AT_A_TIME):
         starts = due[first : first + _AT_A_TIME]
         kept = _looked_at(store, starts, length)
         needed = {start - number * length for start in starts for number in range(back + 1)}
         tallies = window_tallies(store, sorted(needed), length)
         drift = DriftInTime(spec.drift)
+        past = outcomes.before(key for start in starts for key, tally in tallies.get(start, {}).items() if tally.rows)
         found: dict[datetime, tuple[str, Sequence[Figure]]] = {}
         for start in starts:
             figures = kept.get(start, [])
             if start == last and start not in stamps:
                 figures = [*figures, *look(start, start + length)]
             before = [tallies.get(start - number * length, {}) for number in range(back, 0, -1)]
-            figures = [*figures, *_figures(tallies.get(start, {}), before, spec, now, known_of, drift)]
+            figures = [*figures, *_figures(tallies.get(start, {}), before, past, spec, now, known_of, drift)]
             found[start] = wanted[start], figures
         store.write(found)
     return due
@@ -90,20 +94,18 @@ def window_tallies(
 
 
 def _figures(
-    tallies: Mapping[WindowKey, WindowTally], before: Sequence[Mapping[WindowKey, WindowTally]], spec: MonitorSpec,
-    now: datetime, known_of: Callable[[str], KnownVersion | None], drift: DriftInTime,
+    tallies: Mapping[WindowKey, WindowTally], before: Sequence[Mapping[WindowKey, WindowTally]],
+    past: Mapping[WindowKey, OutcomeTally], spec: MonitorSpec, now: datetime,
+    known_of: Callable[[str], KnownVersion | None], drift: DriftInTime,
 ) -> Iterator[Figure]:  # fmt: skip
-    series = [{_series(key): (key, tally) for key, tally in one.items()} for one in before]
+    series = [{key.series: (key, tally) for key, tally in one.items()} for one in before]
     for key, tally in sorted(tallies.items()):
         mature = spec.labels is None or key.end <= spec.labels.mature_from(now)
         known = known_of(key.bundle_digest) if key.bundle_digest else None
-        earlier = dict([one[_series(key)] for one in series if _series(key) in one])
-        yield from window_figures(key, tally, known, spec, drift=drift, earlier=earlier, mature=mature)
-
-
-def _series(key: WindowKey) -> tuple[str, ...]:
-    """Return what windows that follow each other have in common."""
-    return key.version, key.bundle_digest, key.role, key.path, key.segment
+        earlier = dict([one[key.series] for one in series if key.series in one])
+        yield from window_figures(
+            key, tally, known, spec, drift=drift, earlier=earlier, past=past.get(key), mature=mature
+        )
 
 
 def _stamps(
@@ -115,13 +117,19 @@ def _stamps(
         for start, end, digest in entry.windows:
             if end <= now and end - start == length:
                 content.setdefault(start, []).append((source, digest))
+    digests = {start: _digest(sorted(parts)) for start, parts in content.items()}
     found, back = {}, looked_back(spec.drift)
-    for start, parts in content.items():
+    for start, own in digests.items():
         mature = spec.labels is None or start + length <= spec.labels.mature_from(now)
-        before = [sorted(content.get(start - number * length, [])) for number in range(1, back + 1)]
-        facts = [FORMAT, spec.fewest_in_group, asdict(spec.drift), mature, sorted(parts), before]
-        found[start] = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        before = [digests.get(start - number * length, "") for number in range(1, back + 1)]
+        past = [] if spec.labels is None else past_starts(start, spec.labels, length)
+        facts = [FORMAT, spec.fewest_in_group, asdict(spec.drift), mature, own, before]
+        found[start] = _digest([*facts, [digests.get(one, "") for one in past]])
     return found
+
+
+def _digest(facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _looked_at(store: WindowStore, starts: Sequence[datetime], length: timedelta) -> dict[datetime, list[Figure]]:

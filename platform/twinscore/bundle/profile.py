@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twinscore.bundle.segments import segments_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -30,6 +32,7 @@ def build_profile(
     label: pa.Array | None = None,
     groups: Sequence[str] = (),
     decisions: pa.Array | None = None,
+    segments: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Profile reference rows.
 
@@ -40,6 +43,7 @@ def build_profile(
         label: outcomes, (n_rows,); adds the score's counts per class when they are few.
         groups: columns; adds the score's counts per value.
         decisions: class decided for each row, (n_rows,); adds the rows of each.
+        segments: columns; adds how the rows of each value were spread, see `bundle.segments`.
 
     Returns:
         JSON-able: per feature and for the score, edges (n_bins - 1 inner ones) with counts (n_bins,), or categories
@@ -69,6 +73,8 @@ def build_profile(
         profile["score_by_class"] = _by_value(label, scores, edges)
     if decisions is not None:
         profile["decisions"] = {one["values"]: one["counts"] for one in pc.value_counts(decisions).to_pylist()}
+    if segments:
+        profile["segments"] = segments_of(table, segments, spec, encoded, features, scores, edges, decisions)
     return profile
 
 

@@ -23,6 +23,9 @@ _COMPARED = ("auc", "accuracy", "set_coverage", "rmse", "r2", "interval_coverage
 _Key = Annotated[list[str], typer.Option(help="Column that identifies a row; repeat it for several.")]
 _Time = Annotated[str | None, typer.Option(help="Column of the event time; the past then trains and the future tests.")]
 _Group = Annotated[list[str] | None, typer.Option(help="Column to split metrics by, such as sex; repeat it.")]
+_Segment = Annotated[
+    list[str] | None, typer.Option(help="Column whose values are told apart in the reference profile; repeat it.")
+]
 _Contract = Annotated[Path | None, typer.Option(help="Contract to use as it is. Default: infer one from the data.")]
 _Alias = Annotated[str | None, typer.Option(help="Alias for the new version, such as champion.")]
 
@@ -35,6 +38,7 @@ def train_command(
     task: Annotated[str | None, typer.Option(help="classification or regression. Default: follows the label.")] = None,
     time: _Time = None,
     group: _Group = None,
+    segment: _Segment = None,
     drop: Annotated[list[str] | None, typer.Option(help="Column that is no feature; repeat it.")] = None,
     derive: Annotated[
         list[str] | None, typer.Option(help="Derived feature, such as 'ratio=debt / income'; repeat it.")
@@ -64,6 +68,7 @@ def train_command(
             task=task,
             time=time,
             groups=group or (),
+            segments=segment or (),
             params=params,
             derived=_derived(derive or []),
             drop=drop or (),
@@ -94,6 +99,7 @@ def adopt_command(
     ] = None,
     time: _Time = None,
     group: _Group = None,
+    segment: _Segment = None,
     drop: Annotated[
         list[str] | None, typer.Option(help="Column that is no feature (for models without feature names).")
     ] = None,
@@ -116,6 +122,7 @@ def adopt_command(
             label=label,
             time=time,
             groups=group or (),
+            segments=segment or (),
             drop=drop or (),
             alias=alias,
             contract=contract,

@@ -6,13 +6,16 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["SHOWN_CHARACTERS", "show", "show_cells", "show_pair"]
+__all__ = ["MISSING", "SHOWN_CHARACTERS", "show", "show_cells", "show_pair", "value_names"]
 
 SHOWN_CHARACTERS = 80
+MISSING = "(missing)"
+"""What a missing cell is called as the name of a group or segment."""
 
 
 def show(value: object) -> str:
@@ -62,6 +65,17 @@ def show_cells(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     encoded = array.dictionary_encode(null_encoding="encode")
     texts = pa.array([show(value) for value in encoded.dictionary.to_pylist()], pa.string())
     return texts.take(encoded.indices)
+
+
+def value_names(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return what the cells are called as groups or segments, (n,) string: text as it is, a missing one MISSING.
+
+    >>> value_names(pa.array([1.5, None])).to_pylist()
+    ['1.5', '(missing)']
+    """
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    shown = array if pa.types.is_string(array.type) else pc.if_else(array.is_valid(), show_cells(array), None)
+    return pc.fill_null(shown, MISSING)
 
 
 def stamp(value: datetime) -> str:

@@ -68,7 +68,7 @@ class Actions:
         if order.action == "hold":
             return self._hold(order)
         if order.action == "audit":
-            return start_audit(self._settings, self._store, order, self._clock.now())
+            return start_audit(self._settings, self._store, order, self._clock.now(), self._spec_of(order.model))
         if order.action == "retrain":
             return retrain(self._settings, self._spec_of(order.model), taken)
         if self._rungs is None:

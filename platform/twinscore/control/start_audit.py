@@ -1,28 +1,25 @@
-"""Starts an audit by people: draws cases of the groups in question from the audit log, and keeps them."""
+"""Starts an audit by people: draws cases of the groups in question from the log or from runs, and keeps them."""
 
 from __future__ import annotations
 
 import hashlib
-import random
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from twinscore.audit.cases import CaseDraw, chosen_rows, features_of, strata_of
-from twinscore.audit.operate import contracts_in, open_log
-from twinscore.audit.record import OUTPUTS
-from twinscore.audit.window import Window, pieces_of, read_piece
+from twinscore.audit.record import FEATURE, OUTPUTS
+from twinscore.audit.window import Window
+from twinscore.control.audit_rows import OUTCOME, AuditRows
 from twinscore.control.outcome import Outcome, options_of
 from twinscore.errors import SettingsInvalid, StoreUnavailable
 from twinscore.monitoring.metric import METRICS
+from twinscore.monitoring.spec import MonitorSpec
 from twinscore.ports.case_store import AuditCase, HumanAudit
-from twinscore.wiring import bundle_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from twinscore.audit.cases import Group
-    from twinscore.audit.window import Piece
     from twinscore.monitoring.order import Order
     from twinscore.ports.rollout_store import ControlStore
     from twinscore.settings import Settings
@@ -32,15 +29,20 @@ __all__ = ["groups_of", "start_audit"]
 _CASES = 50
 _MOST_ROWS = 2_000_000
 """Rows of a window that are looked at; of a larger one, those of so many pieces as come to this, drawn at random."""
-_ROLES = ("live", "canary", "challenger")
 
 
-def start_audit(settings: Settings, store: ControlStore, order: Order, now: datetime) -> Outcome:
+def start_audit(
+    settings: Settings, store: ControlStore, order: Order, now: datetime, spec: MonitorSpec | None = None
+) -> Outcome:
     """Start the audit of an incident once; when the incident is over, note that.
 
+    Args:
+        now: the time.
+        spec: what is watched of the model; says where outcomes and runs are.
+
     Raises:
-        SettingsInvalid: there is nothing to draw from: figures of batch runs, a group that the log does not have.
-        StoreUnavailable: the log cannot be read now, or has no such row yet.
+        SettingsInvalid: there is nothing to draw from: a group that the log or the runs do not have.
+        StoreUnavailable: the rows cannot be read now, or there are none yet.
     """
     if order.verb == "close":
         ended = store.cases.finish(order.incident)
@@ -51,18 +53,16 @@ def start_audit(settings: Settings, store: ControlStore, order: Order, now: date
     if known is not None or order.verb == "comment":
         return Outcome(result={"audit": order.incident})
     details, given = order.details, options_of(order)
-    if details.get("path") == "batch":
-        message = "Cases are drawn from the audit log of the endpoints; of batch runs the report lists the rows."
-        raise SettingsInvalid(message, order=order.id)
     window, groups = _window(details, now), groups_of(details)
     seed = int(hashlib.sha256(order.incident.encode()).hexdigest()[:15], 16)
     draw = CaseDraw(cases=int(given.get("cases", _CASES)), seed=seed)
-    read = _show(settings, order, window, groups, draw)
+    rows = AuditRows(settings, order, spec or MonitorSpec(), window, seed, now)
+    read = _show(rows, groups, draw)
     drawn = draw.drawn()
     if not drawn:
-        message = (
-            f"The audit log of {order.model} has no answered row of {_named(groups)} in the window {_span(window)}."
-        )
+        where = "Runs" if rows.of_runs else "Records"
+        why = f" {rows.trouble[0]}" if rows.trouble else ""
+        message = f"{where} of {order.model} have no answered row of {_named(groups)} in {_span(window)}.{why}"
         raise StoreUnavailable(message, order=order.id)
     counts = {name: [count, sum(one == name for one, _ in drawn)] for name, count in sorted(draw.counts.items())}
     audit = HumanAudit(
@@ -93,40 +93,27 @@ def groups_of(details: Mapping[str, Any]) -> list[Group]:
     return found
 
 
-def _show(settings: Settings, order: Order, window: Window, groups: list[Group], draw: CaseDraw) -> dict[str, Any]:
+def _show(rows: AuditRows, groups: list[Group], draw: CaseDraw) -> dict[str, Any]:
     """Show the rows of the window to the draw; return how many were read, and what could not be."""
-    log = open_log(settings.lake, order.model)
-    contract_of = contracts_in(bundle_store(settings).path)
-    details = order.details
-    role = str(details.get("role") or "")
-    damaged: list[str] = []
-    read = 0
-    pieces = _shuffled(log, draw.seed)
+    details = rows.order.details
     columns = sorted({column for column, _ in groups})
     seen: set[str] = set()
-    for place, piece in enumerate(pieces):
-        tables = read_piece(
-            log, piece, contract_of, window=window, roles=[role] if role else _ROLES,
-            on_damage=lambda found: damaged.append(found.message),
-        )  # fmt: skip
-        for table in tables:
-            seen |= set(table.column_names)
-            rows = chosen_rows(table, groups, str(details.get("segment") or ""), str(details.get("version") or ""))
-            draw.add(rows, strata_of(rows, columns))
-            read += table.num_rows
+    read = outcomes = 0
+    for table in rows.tables():
+        seen |= set(table.column_names)
+        kept = chosen_rows(table, groups, str(details.get("segment") or ""), str(details.get("version") or ""))
+        draw.add(kept, strata_of(kept, columns, OUTCOME))
+        read += table.num_rows
+        outcomes += kept.num_rows - kept[OUTCOME].null_count if OUTCOME in kept.column_names else 0
         if read >= _MOST_ROWS:
-            return {"rows_read": read, "pieces": [place + 1, len(pieces)], "damaged": len(damaged)}
-    hidden = [column for column in columns if seen and f"feature_{column}" not in seen]
+            break
+    hidden = [column for column in columns if seen and f"{FEATURE}{column}" not in seen]
     if hidden:
-        message = f"The audit log of {order.model} does not keep {', '.join(hidden)}, so no group can be drawn from it."
-        raise SettingsInvalid(message, order=order.id, columns=hidden)
-    return {"rows_read": read, "pieces": [len(pieces), len(pieces)], "damaged": len(damaged)}
-
-
-def _shuffled(log: Path, seed: int) -> list[Piece]:
-    pieces = pieces_of(log)
-    random.Random(seed).shuffle(pieces)
-    return pieces
+        kept_in = "Runs do" if rows.of_runs else "The audit log does"
+        message = f"{kept_in} not keep {', '.join(hidden)} of {rows.order.model}, so no group can be drawn."
+        raise SettingsInvalid(message, order=rows.order.id, columns=hidden)
+    source = "runs" if rows.of_runs else "pieces"
+    return {"rows_read": read, "outcomes": outcomes, source: rows.sources, "damaged": len(rows.trouble)}
 
 
 def _window(details: Mapping[str, Any], now: datetime) -> Window:

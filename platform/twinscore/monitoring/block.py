@@ -52,6 +52,8 @@ class Block:
     """Outcome: the class's place in the model card's `classes`, or the number; None when no labels were joined."""
     covered: NDArray[np.int64] | None = None
     """1 where the interval or prediction set holds the outcome, 0 where not."""
+    delay_s: NDArray[np.float64] | None = None
+    """Seconds from the score to the moment at which the outcome was first known; None when that was not joined."""
 
     @property
     def rows(self) -> int:
@@ -77,4 +79,5 @@ class Block:
             groups={name: codes.where(mask) for name, codes in self.groups.items()},
             label=None if self.label is None else self.label[mask],
             covered=None if self.covered is None else self.covered[mask],
+            delay_s=None if self.delay_s is None else self.delay_s[mask],
         )

@@ -103,6 +103,11 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                *_watch("estimated_mae", "MAE estimated {{version}}"))),
         Panel("Coverage", "percentunit", _watch("coverage", _BY_VERSION, ends=True)),
         Panel("Outcomes that are known", "percentunit", _watch("labelled_share", _BY_VERSION)),
+        Panel("Time until outcomes are known", "s",
+              (*_watch("label_delay_s_p50", "half {{version}}"),
+               *_watch("label_delay_s_p90", "nine in ten {{version}}"))),
+        Panel("Recall by class", "percentunit", _watch("class_recall", _BY_SUBJECT)),
+        Panel("Precision by class", "percentunit", _watch("class_precision", _BY_SUBJECT)),
         Panel("Attribution (NDCG)", "short", _watch("attribution_ndcg", _BY_VERSION), limits=()),
     )),
     ("Fairness", (

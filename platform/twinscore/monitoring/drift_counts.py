@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Counted", "Kind", "Reference", "WindowCounts", "counted", "reference_of"]
+__all__ = ["Counted", "Kind", "Reference", "WindowCounts", "counted", "reference_of", "segment_reference"]
 
 Kind = Literal["numeric", "categorical"]
 
@@ -88,3 +88,14 @@ def reference_of(profile: Mapping[str, Any]) -> Reference:
         score=None if score is None else counted("numeric", score["counts"]),
         decisions={str(name): int(count) for name, count in profile.get("decisions", {}).items()},
     )
+
+
+def segment_reference(profile: Mapping[str, Any], segment: str) -> Reference | None:
+    """Return the counts of one segment, `column=value`, of a reference profile; None where it keeps none of it."""
+    column, _, value = segment.partition("=")
+    known = profile.get("segments", {}).get(column, {}).get(value)
+    if known is None:
+        return None
+    features = {name: {**known["features"][name], "kind": one["kind"]} for name, one in profile["features"].items()}
+    score = {"counts": known["score"]}
+    return reference_of({"features": features, "score": score, "decisions": known.get("decisions", {})})

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-from twinscore.monitoring.intervals import Z, wilson
+from twinscore.monitoring.intervals import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from twinscore.monitoring.durations import Durations
     from twinscore.monitoring.figure import Figure
-    from twinscore.monitoring.latency import Latency
     from twinscore.monitoring.tally_service import ServiceTally
 
 __all__ = ["service"]
@@ -45,12 +44,8 @@ def _share(figure: Callable[..., Figure], metric: str, hits: int, rows: int) -> 
     return figure(metric=metric, value=hits / rows, low=low, high=high, rows=rows)
 
 
-def _quantile(figure: Callable[..., Figure], metric: str, latency: Latency, share: float) -> Figure:
-    """Return a quantile; its interval is that of the order statistics whose ranks chance leaves open."""
-    n = latency.n
-    if not n:
+def _quantile(figure: Callable[..., Figure], metric: str, latency: Durations, share: float) -> Figure:
+    if not latency.n:
         return figure(metric=metric, value=None, note="every request was shed")
-    spread = Z * math.sqrt(share * (1.0 - share) / n)
-    ends = [latency.quantile_us(min(max(share + side * spread, 0.0), 1.0)) for side in (-1.0, 0.0, 1.0)]
-    low, value, high = (None if one is None else one / 1000.0 for one in ends)
-    return figure(metric=metric, value=value, low=low, high=high, rows=n)
+    low, value, high = (None if one is None else one / 1000.0 for one in latency.interval(share))
+    return figure(metric=metric, value=value, low=low, high=high, rows=latency.n)

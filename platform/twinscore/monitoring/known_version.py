@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from twinscore.monitoring.attribution_drift import AttributionTally, reference_attribution
-from twinscore.monitoring.drift_counts import Reference, reference_of
+from twinscore.monitoring.drift_counts import Reference, reference_of, segment_reference
 from twinscore.monitoring.plan import Plan, plan_of
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ class KnownVersion:
     """One version whose bundle is at hand; each reference is made when it is first asked for."""
 
     bundle: Bundle
+    _of_segments: dict[str, Reference | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def plan(self) -> Plan:
@@ -31,6 +32,12 @@ class KnownVersion:
     def reference(self) -> Reference:
         """The counts of its reference profile."""
         return reference_of(self.bundle.profile)
+
+    def reference_in(self, segment: str) -> Reference | None:
+        """Return the counts of one segment in its reference profile; None where the profile keeps none of it."""
+        if segment not in self._of_segments:
+            self._of_segments[segment] = segment_reference(self.bundle.profile, segment)
+        return self._of_segments[segment]
 
     @cached_property
     def attribution(self) -> AttributionTally:

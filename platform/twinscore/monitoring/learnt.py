@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from twinscore.monitoring.classes import Scored
     from twinscore.monitoring.outcomes import OutcomeTally
 
-__all__ = ["FEWEST_PAST", "Learnt", "learnt"]
+__all__ = ["ENOUGH_PAST", "FEWEST_PAST", "Learnt", "enough", "learnt"]
 
 FEWEST_PAST = 1_000
 """Past outcomes from which they are better than what the bundle says; a month-old truth beats a year-old one."""
+
+ENOUGH_PAST = 5_000
+"""Past outcomes that are enough: with more the answer hardly moves, and only gets older."""
+_ENOUGH_PER_CLASS = 200
+"""Of those that were a hit and of those that were not; a correction needs half as many."""
 
 _AS_IS = Correction()
 
@@ -35,14 +40,20 @@ class Learnt:
     """Of numbers; None where nothing is known of errors."""
 
 
+def enough(past: OutcomeTally) -> bool:
+    """Return whether older outcomes need not be added: there are ENOUGH_PAST, of classes also of the rarer kind."""
+    kinds = past.grid.counts.sum(axis=1)
+    return past.labelled >= ENOUGH_PAST and (past.kind == "regression" or int(kinds.min()) >= _ENOUGH_PER_CLASS)
+
+
 def learnt(plan: Scored, bundle: Bundle, past: OutcomeTally | None = None) -> Learnt:
     """Return what the estimates of a version's windows start from.
 
     Args:
         plan: what is counted of the version.
         bundle: the version.
-        past: outcomes of its windows before the one to be estimated, added up; with fewer than FEWEST_PAST of them the
-            bundle speaks. For more than two classes it says nothing, and scores are taken as they are.
+        past: outcomes of its windows before the one to be estimated, see `window_past`; with fewer than FEWEST_PAST of
+            them the bundle speaks. For more than two classes it says nothing, and scores are taken as they are.
     """
     enough = past is not None and past.labelled >= FEWEST_PAST
     if kind_of(plan) == "regression":

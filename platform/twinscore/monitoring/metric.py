@@ -16,8 +16,9 @@ Topic = Literal[
     "drift", "prediction", "uncertainty", "performance", "estimate", "fairness", "attribution", "service", "staleness",
     "batch", "parity",
 ]  # fmt: skip
-Subject = Literal["", "feature", "decision", "group", "column"]
-"""What a figure is of beside its model: nothing, a feature, a decision, a group (`column=value`), a group's column."""
+Subject = Literal["", "feature", "decision", "class", "group", "column"]
+"""What a figure is of beside its model: nothing, a feature, a decision, a class, a group (`column=value`), a group's
+column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,32 @@ _ALL = [
     *_metrics(
         "performance",
         ("labelled_share", "share", "", "rows whose outcome is known", "lower"),
+        ("label_delay_s_p50", "s", "", "median time from the score to its outcome"),
+        ("label_delay_s_p90", "s", "", "90th percentile of the time from the score to its outcome"),
         ("coverage", "share", "", "outcomes inside their interval or prediction set", "lower"),
         ("auc", "share", "", "area under the ROC curve", "lower"),
         ("log_loss", "", "", "mean logarithmic loss"),
         ("brier", "", "", "mean squared error of the probability"),
         ("accuracy", "share", "", "decisions that were right", "lower"),
+        ("balanced_accuracy", "share", "", "mean of the classes' recalls", "lower"),
+        ("macro_f1", "share", "", "mean of the classes' F1", "lower"),
+        ("class_precision", "share", "class", "decisions for a class that were right", "lower"),
+        ("class_recall", "share", "class", "outcomes of a class that were decided so", "lower"),
+        (
+            "decision_auc",
+            "share",
+            "",
+            "of more than two classes: how well P(decision) ranks right above wrong",
+            "lower",
+        ),
+        (
+            "decision_log_loss",
+            "",
+            "",
+            "of more than two classes: logarithmic loss of P(decision) as that of being right",
+        ),
+        ("decision_brier", "", "", "of more than two classes: squared error of P(decision) as that of being right"),
+        ("decision_calibration_error", "share", "", "as calibration_error, class by class decided for"),
         ("calibration_error", "share", "", "mean distance of predicted and observed share, over bins of the score"),
         ("rmse", "", "", "root of the mean squared error"),
         ("mae", "", "", "mean absolute error"),

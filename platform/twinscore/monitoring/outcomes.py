@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from twinscore.monitoring.block import Block
     from twinscore.monitoring.classes import Scored
 
-__all__ = ["LEAST_PROBABILITY", "Kind", "OutcomeTally", "ScoreBin", "kind_of"]
+__all__ = ["LEAST_PROBABILITY", "Kind", "OutcomeTally", "ScoreBin", "binned", "kind_of"]
 
 Kind = Literal["binary", "multiclass", "regression"]
 LEAST_PROBABILITY = 1e-15
@@ -50,8 +50,8 @@ class OutcomeTally:
     """Labelled rows of one version.
 
     Of two classes the score is P(positive), so everything can be told. Of more it is P(decision): that says how often
-    decisions are right and whether the probability keeps its word, but neither the logarithmic loss nor the Brier score
-    nor an AUC, which need the probabilities of the other classes.
+    decisions are right and how well the probability knows whether they are, as a probability of being right, but
+    nothing that needs the probabilities of the other classes.
     """
 
     kind: Kind
@@ -70,9 +70,9 @@ class OutcomeTally:
     grid: ScoreGrid
     """Scores of rows that are no hit (kind 0) and that are one (kind 1), see ScoreBin; nothing of numbers."""
     log_loss: Moments = _NONE
-    """Of two classes, each row's logarithmic loss."""
+    """Of classes, each row's logarithmic loss: that of the outcome, or of being right."""
     brier: Moments = _NONE
-    """Of two classes, each row's squared error of the probability."""
+    """Of classes, each row's squared error of the probability: of the outcome, or of being right."""
     outcome: Moments = _NONE
     """Outcomes that are numbers."""
     bins: tuple[ScoreBin, ...]
@@ -187,22 +187,22 @@ assert {item.name for item in fields(OutcomeTally)} == {"kind", "edges", "grid",
 
 
 def _classes(block: Block, plan: Scored, known: NDArray[np.bool_]) -> dict[str, Any]:
+    positive, decisions = positive_place(plan), decided_class(block, plan)
+    if positive is None:
+        known = known & (decisions >= 0)  # without a decision the score is a probability of nothing
     score = block.score[known]
-    outcome, decided = outcome_class(block, plan)[known], decided_class(block, plan)[known]
-    positive = positive_place(plan)
+    outcome, decided = outcome_class(block, plan)[known], decisions[known]
     right = decided == outcome
     hit = right if positive is None else outcome == positive
-    found: dict[str, Any] = {
+    true = np.where(hit, score, 1.0 - score)
+    return {
         "right": int(right.sum()),
         "wrong": int((~right & (decided >= 0)).sum()),
         "grid": ScoreGrid.of(score, hit),
-        "bins": _binned(score, plan.score_edges, score, hits=hit),
+        "bins": binned(score, plan.score_edges, score, hits=hit),
+        "log_loss": moments_of(-np.log(np.clip(true, LEAST_PROBABILITY, 1.0))),
+        "brier": moments_of(np.square(score - hit)),
     }
-    if positive is not None:
-        true = np.where(hit, score, 1.0 - score)
-        found["log_loss"] = moments_of(-np.log(np.clip(true, LEAST_PROBABILITY, 1.0)))
-        found["brier"] = moments_of(np.square(score - hit))
-    return found
 
 
 def _numbers(block: Block, plan: Scored, known: NDArray[np.bool_]) -> dict[str, Any]:
@@ -213,11 +213,11 @@ def _numbers(block: Block, plan: Scored, known: NDArray[np.bool_]) -> dict[str, 
     return {
         "grid": ScoreGrid.empty(),
         "outcome": moments_of(outcome),
-        "bins": _binned(score, plan.score_edges, error, squared=np.square(error)),
+        "bins": binned(score, plan.score_edges, error, squared=np.square(error)),
     }
 
 
-def _binned(
+def binned(
     score: NDArray[np.float64],
     edges: tuple[float, ...],
     amount: NDArray[np.float64],
@@ -225,6 +225,15 @@ def _binned(
     hits: NDArray[np.bool_] | None = None,
     squared: NDArray[np.float64] | None = None,
 ) -> tuple[ScoreBin, ...]:
+    """Return rows by the bin of their score.
+
+    Args:
+        score: (n_rows,) without NaN.
+        edges: inner ones, ascending; a bin is `(edge, next edge]`.
+        amount: what is added up of each row, (n_rows,).
+        hits: rows that count as hits, (n_rows,).
+        squared: (n_rows,)
+    """
     place = np.searchsorted(np.asarray(edges), score, side="left")
     found = []
     for number in range(len(edges) + 1):

@@ -1,11 +1,12 @@
 """How good answers were, from the outcomes that are known, each figure with its 95 % interval; pure.
 
 Intervals: Wilson's for shares (1927), DeLong's for the AUC (see `area`), the normal one for means; that of a root is
-the root of the interval of what is under it. The calibration error is the mean distance of predicted and observed share
-over the bins of the reference profile (Naeini, Cooper and Hauskrecht, 2015, "Obtaining well calibrated probabilities
-using Bayesian binning"); it is above 0 by chance alone, so its interval reaches down to what is left when all that
-chance may have added is taken away, and its p-value is that of Hosmer and Lemeshow's statistic with one degree of
-freedom per bin.
+the root of the interval of what is under it.
+
+Of more than two classes an answer keeps the probability of its decision only. So what is told is how often decisions
+are right and how well that probability knows whether they are: its AUC, losses and calibration as the probability of
+being right (Hendrycks and Gimpel, 2017, "A baseline for detecting misclassified and out-of-distribution examples in
+neural networks"). What is told class by class is in `class_performance`.
 """
 
 from __future__ import annotations
@@ -13,24 +14,22 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from twinscore.monitoring.area import area_of
-from twinscore.monitoring.intervals import Z, mean_interval, wilson
+from twinscore.monitoring.calibration_error import calibration_error
+from twinscore.monitoring.intervals import mean_interval, wilson
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
     from twinscore.contract.moments import Moments
     from twinscore.monitoring.figure import Figure
-    from twinscore.monitoring.outcomes import OutcomeTally, ScoreBin
+    from twinscore.monitoring.outcomes import OutcomeTally
 
 __all__ = ["performance"]
 
-_UNTOLD = "the answers of more than two classes keep the probability of the decision only"
+_UNTOLD = "the answers of more than two classes keep the probability of the decision only; see decision_{name}"
 _ONE_CLASS = "outcomes of one class only"
+_ALL_ALIKE = "decisions that are all right, or all wrong"
 _NO_OUTCOME = "no outcome is known"
 
 
@@ -57,12 +56,12 @@ def performance(
     else:
         decided = tally.right + tally.wrong
         found.append(_share(figure, "accuracy", tally.right, decided, _NO_OUTCOME, note))
-        found.append(_calibration_error(tally, figure, note))
-        if tally.kind == "binary":
-            found += [_auc(tally, figure, note)]
-            found += [_mean(figure, name, getattr(tally, name), note) for name in ("log_loss", "brier")]
-        else:
-            found += [_untold(figure, name, 0, _UNTOLD) for name in ("auc", "log_loss", "brier")]
+        found.append(calibration_error(tally.bins, figure, note=note))
+        of_decision = "" if tally.kind == "binary" else "decision_"
+        found.append(_auc(tally, figure, f"{of_decision}auc", note))
+        found += [_mean(figure, f"{of_decision}{name}", getattr(tally, name), note) for name in ("log_loss", "brier")]
+        if of_decision:
+            found += [_untold(figure, name, 0, _UNTOLD.format(name=name)) for name in ("auc", "log_loss", "brier")]
     return found
 
 
@@ -83,54 +82,13 @@ def _of_numbers(tally: OutcomeTally, figure: Callable[..., Figure], note: str) -
     return found
 
 
-def _auc(tally: OutcomeTally, figure: Callable[..., Figure], note: str) -> Figure:
+def _auc(tally: OutcomeTally, figure: Callable[..., Figure], metric: str, note: str) -> Figure:
     negative, positive = tally.grid.dense
     found, rows = area_of(negative, positive), int(negative.sum() + positive.sum())
     if found is None:
-        return _untold(figure, "auc", rows, _ONE_CLASS if rows else _NO_OUTCOME)
-    return figure(metric="auc", value=found.value, low=found.low, high=found.high, rows=rows, note=note)
-
-
-def _calibration_error(tally: OutcomeTally, figure: Callable[..., Figure], note: str) -> Figure:
-    used = [one for one in tally.bins if one.amount.n]
-    rows = sum(one.amount.n for one in used)
-    if not rows:
-        return _untold(figure, "calibration_error", 0, _NO_OUTCOME)
-    sizes = np.array([one.amount.n for one in used], np.float64)
-    gaps = np.array([one.hits / one.amount.n - one.amount.mean for one in used])
-    expected = np.array([_variance(one) for one in used])  # of the number of hits, if the probabilities hold
-    weight = sizes / rows
-    value = float(weight @ np.abs(gaps))
-    seen = np.array([max(one.hits * (one.amount.n - one.hits) / one.amount.n, 0.0) for one in used])
-    spread = np.sqrt(np.maximum(seen, expected)) / sizes
-    half = Z * math.sqrt(float(np.square(weight * spread).sum()))
-    chance = math.sqrt(2.0 / math.pi) * float(weight @ spread)
-    told = f"{chance:.2g} of it is expected by chance"
-    return figure(
-        metric="calibration_error",
-        value=value,
-        low=max(0.0, value - chance - half),
-        high=min(1.0, value + half),
-        p_value=_hosmer_lemeshow(np.square(gaps * sizes), expected),
-        rows=rows,
-        note=f"{told}; {note}" if note else told,
-    )
-
-
-def _variance(one: ScoreBin) -> float:
-    """Return the variance of a bin's hits when each row's probability is right: the sum of p (1 - p)."""
-    n, mean = one.amount.n, one.amount.mean
-    spread = one.amount.deviation**2 * (n - 1) if n > 1 else 0.0
-    return max(0.0, n * mean * (1.0 - mean) - spread)
-
-
-def _hosmer_lemeshow(squares: NDArray[np.float64], expected: NDArray[np.float64]) -> float | None:
-    from scipy.stats import chi2
-
-    possible = expected > 0.0
-    if not possible.any():
-        return None
-    return float(chi2.sf(float((squares[possible] / expected[possible]).sum()), int(possible.sum())))
+        alike = _ONE_CLASS if tally.kind == "binary" else _ALL_ALIKE
+        return _untold(figure, metric, rows, alike if rows else _NO_OUTCOME)
+    return figure(metric=metric, value=found.value, low=found.low, high=found.high, rows=rows, note=note)
 
 
 def _share(figure: Callable[..., Figure], metric: str, hits: int, rows: int, nothing: str, note: str = "") -> Figure:

@@ -19,7 +19,10 @@ __all__ = ["coverage_card", "fairness_cards", "performance_card"]
 
 _PERFORMANCE = (
     ("auc", "AUC"), ("accuracy", "Accuracy"), ("log_loss", "Log loss"), ("brier", "Brier score"), ("rmse", "RMSE"),
-    ("mae", "MAE"), ("r2", "R²"), ("calibration_error", "Calibration error"),
+    ("mae", "MAE"), ("r2", "R²"), ("balanced_accuracy", "Balanced accuracy"), ("macro_f1", "Macro F1"),
+    ("decision_auc", "AUC of being right"), ("decision_log_loss", "Log loss of being right"),
+    ("decision_brier", "Brier score of being right"), ("calibration_error", "Calibration error"),
+    ("decision_calibration_error", "Calibration error by class decided for"),
 )  # fmt: skip
 _RATES = (
     ("fpr", "fpr_gap"), ("fnr", "fnr_gap"), ("tpr", "tpr_gap"), ("selection_rate", "selection_rate_gap"),
@@ -48,13 +51,53 @@ def performance_card(report: Mapping[str, Any], scope: Mapping[str, Any], place:
     known, when = latest(scope, "labelled_share")
     said = "" if known is None else f" Outcomes are known for {value('labelled_share', known)} of the newest rows"
     said += f" ({when})." if when else "." if said else ""
+    said += _waits(scope)
     note = (
         "<p>Points are measured with outcomes; the line is estimated from the scores alone, and holds while the scores "
         f"are calibrated.{said}</p>"
     )
     rest = charts[_OPEN:]
     hidden = f"<details><summary>{len(rest)} more</summary>{''.join(rest)}</details>" if rest else ""
-    return card(f"Performance{place}", note + "".join(charts[:_OPEN]) + hidden)
+    return card(f"Performance{place}", note + "".join(charts[:_OPEN]) + _classes(scope) + hidden)
+
+
+def _classes(scope: Mapping[str, Any]) -> str:
+    """Return the table of recall and precision by class, the worst recognised first; nothing without outcomes."""
+    found: dict[str, dict[str, tuple[str, int, float]]] = {}
+    moments = []
+    for metric in ("class_recall", "class_precision"):
+        for one in series_of(scope, metric):
+            at = newest(one)
+            if at is None:
+                continue
+            low, high = one["low"][at], one["high"][at]
+            between = "" if low is None or high is None else f" ({100 * low:.1f} to {100 * high:.1f})"
+            shown = f"{value(metric, one['values'][at])}{between}"
+            found.setdefault(one["subject"], {})[metric] = shown, one["rows"][at], one["values"][at]
+            moments.append(at)
+    if not found:
+        return ""
+    nothing = "-", 0, 2.0
+    worst = sorted(found, key=lambda name: (found[name].get("class_recall", nothing)[2], name))
+    rows = []
+    for name in worst[:_FIRST_GROUPS]:
+        recall, precision = (found[name].get(metric, nothing) for metric in ("class_recall", "class_precision"))
+        rows.append((text(name, 60), recall[0], count(recall[1]), precision[0], count(precision[1])))
+    heads = [("class", ""), ("recognised", "n"), ("outcomes", "n"), ("right when decided", "n"), ("decisions", "n")]
+    caption = f"{window_name(scope['windows'][max(moments)])} UTC"
+    return f"<h3>By class</h3>{table(caption, heads, rows)}{more(len(found) - _FIRST_GROUPS, 'classes')}"
+
+
+def _waits(scope: Mapping[str, Any]) -> str:
+    """Say how long outcomes took; empty where that is not known."""
+    half, when = latest(scope, "label_delay_s_p50")
+    most, _ = latest(scope, "label_delay_s_p90")
+    if half is None or most is None:
+        return ""
+    told = (
+        f" Half of the outcomes were known within {value('label_delay_s_p50', half)} of the score, nine in ten within"
+    )
+    return f"{told} {value('label_delay_s_p90', most)}{f' ({when})' if when else ''}."
 
 
 def coverage_card(report: Mapping[str, Any], scope: Mapping[str, Any], place: str) -> str:

@@ -17,6 +17,7 @@ from twinscore.monitoring.report_sections import (
     service_cards,
     source_card,
 )
+from twinscore.monitoring.report_segments import segments_card
 from twinscore.monitoring.report_series import main_scopes, newest, series_of
 from twinscore.monitoring.report_words import moment, value
 from twinscore.page.cards import page, text, tiles
@@ -38,7 +39,7 @@ def report_page(report: Mapping[str, Any]) -> str:
     parts = [incident_card(report)]
     for one in scopes:
         parts += _scope(report, one, _place(one, scopes))
-    parts += [others_card(report), source_card(report)]
+    parts += [segments_card(report), others_card(report), source_card(report)]
     return page(
         title=f"{name}: what is watched",
         heading=name,

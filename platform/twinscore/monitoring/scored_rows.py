@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from twinscore.bundle.expression import parse
-from twinscore.contract.show import show_cells
+from twinscore.contract.show import value_names
 from twinscore.monitoring.block import Block, Codes
 
 if TYPE_CHECKING:
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
     from twinscore.bundle.features import Feature
     from twinscore.bundle.files import Bundle
 
-__all__ = ["MISSING", "block_of", "codes_of", "with_labels"]
-
-MISSING = "(missing)"
-"""What a missing cell is called as a group or segment."""
+__all__ = ["block_of", "codes_of", "with_labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +62,17 @@ def block_of(columns: pa.Table, scored: pa.Table, bundle: Bundle, groups: Sequen
     )
 
 
-def with_labels(block: Block, scored: pa.Table, outcome: pa.Array, bundle: Bundle) -> Block:
+def with_labels(
+    block: Block, scored: pa.Table, outcome: pa.Array, bundle: Bundle, delay_s: NDArray[np.float64] | None = None
+) -> Block:
     """Return a block with its outcomes.
 
     Args:
         scored: what `block_of` was given.
         outcome: (n_rows,) as the labels have it; null where it is not known.
+        delay_s: (n_rows,) seconds from the score to the outcome, NaN where that is not known.
     """
+    block = replace(block, delay_s=delay_s)
     if bundle.card.task == "regression":
         label = _floats(pa.chunked_array([outcome]))
         known = ~np.isnan(label) & ~np.isnan(block.lower) & ~np.isnan(block.upper)
@@ -85,7 +86,7 @@ def with_labels(block: Block, scored: pa.Table, outcome: pa.Array, bundle: Bundl
 
 def codes_of(column: pa.ChunkedArray) -> Codes:
     """Return a column as codes of its shown values, in the order of the values; missing cells have a code too."""
-    shown = pc.fill_null(_shown(column), MISSING).dictionary_encode()
+    shown = value_names(column).dictionary_encode()
     names = shown.dictionary.to_pylist()
     order = sorted(range(len(names)), key=names.__getitem__)
     places = np.empty(len(names), np.int64)
@@ -147,8 +148,3 @@ def _in_set(sets: pa.ChunkedArray, codes: NDArray[np.int64], names: tuple[str, .
     inside = np.zeros(len(codes), bool)
     inside[parents[members == codes[parents]]] = True
     return inside
-
-
-def _shown(column: pa.ChunkedArray) -> pa.Array:
-    array = column.combine_chunks()
-    return array if pa.types.is_string(array.type) else pc.if_else(array.is_valid(), show_cells(array), None)

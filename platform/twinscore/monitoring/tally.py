@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from twinscore.monitoring.attribution_drift import AttributionTally
+from twinscore.monitoring.class_tally import ClassTally
 from twinscore.monitoring.estimate_tally import EstimateTally
 from twinscore.monitoring.group_tally import GroupTally
+from twinscore.monitoring.label_delay import DelayTally
 from twinscore.monitoring.outcomes import OutcomeTally
 from twinscore.monitoring.tally_features import FeatureTally
 from twinscore.monitoring.tally_runs import RunTally
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["PARTS", "WindowTally"]
 
-PARTS: dict[str, type[Tally]] = {"estimate": EstimateTally, "groups": GroupTally, "outcomes": OutcomeTally}
+PARTS: dict[str, type[Tally]] = {
+    "classes": ClassTally, "delays": DelayTally, "estimate": EstimateTally, "groups": GroupTally,
+    "outcomes": OutcomeTally,
+}  # fmt: skip
 """Further tallies that are made of every block, by the name that they are kept under."""
 _KINDS: dict[str, type[Mergeable]] = {**PARTS, "attribution": AttributionTally}
 """All that may be kept; contributions need the bundle, so they are counted where that is at hand."""

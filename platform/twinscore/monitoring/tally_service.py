@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from twinscore.monitoring.latency import Latency
+from twinscore.monitoring.durations import Durations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +52,7 @@ class ServiceTally:
     refused: int = 0
     cached: int = 0
     degraded: int = 0
-    latency: Latency = field(default_factory=Latency)
+    latency: Durations = field(default_factory=Durations)
     """Of every request that was not shed."""
 
     @classmethod
@@ -66,7 +66,7 @@ class ServiceTally:
             refused=requests.refused,
             cached=requests.cached,
             degraded=requests.degraded,
-            latency=Latency.of(requests.took_us[~requests.shed]),
+            latency=Durations.of(requests.took_us[~requests.shed]),
         )
 
     @property
@@ -86,7 +86,7 @@ class ServiceTally:
     @classmethod
     def from_json(cls, plain: Mapping[str, Any], /) -> Self:
         """Return what `to_json` was made from."""
-        return cls(**{**plain, "latency": Latency.from_json(plain["latency"])})
+        return cls(**{**plain, "latency": Durations.from_json(plain["latency"])})
 
 
 _NUMBERS = tuple(one.name for one in fields(ServiceTally) if one.name != "latency")

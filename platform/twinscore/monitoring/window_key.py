@@ -33,6 +33,11 @@ class WindowKey:
     end: datetime
     """First instant after."""
 
+    @property
+    def series(self) -> tuple[str, ...]:
+        """What windows that follow each other have in common: version, bundle, role, path and segment."""
+        return self.version, self.bundle_digest, self.role, self.path, self.segment
+
     def to_json(self) -> dict[str, Any]:
         """Return what JSON can hold."""
         return {**asdict(self), "start": self.start.isoformat(), "end": self.end.isoformat()}

@@ -56,8 +56,10 @@ class WindowCounts(Protocol):
         """
         ...
 
-    def tallies(self, starts: Sequence[datetime]) -> Iterator[tuple[WindowKey, dict[str, Any]]]:
-        """Yield what each source adds to the windows that begin then, in no order."""
+    def tallies(
+        self, starts: Sequence[datetime], keep: Callable[[WindowKey], bool] | None = None
+    ) -> Iterator[tuple[WindowKey, dict[str, Any]]]:
+        """Yield what each source adds to the windows that begin then, of the keys that are kept, in no order."""
         ...
 
     def consolidate(self) -> int:

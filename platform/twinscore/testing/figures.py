@@ -137,6 +137,12 @@ def _outcomes(one: Figure, day: float, days: int, rng: np.random.Generator) -> l
         _of(one, "estimated_log_loss", 0.41 + worse, rows=5_000, low=0.4 + worse, high=0.42 + worse),
         _of(one, "labelled_share", max(0.0, min(1.0, (days - day) / _MATURE_DAYS - 0.4)), rows=5_000),
     ]
+    if day <= days - _MATURE_DAYS:
+        half = 86_400 * (1.4 + 0.02 * day)
+        found += [
+            _of(one, "label_delay_s_p50", half, rows=4_600),
+            _of(one, "label_delay_s_p90", 2.1 * half, rows=4_600),
+        ]
     gap = 0.03 + (0.11 if day >= 9 else 0.0) + float(rng.normal(0, 0.006))
     for group, base in (("sex=female", 0.12 + gap), ("sex=male", 0.12), ("sex=other", None)):
         note = "" if base is not None else "41 rows, fewer than 100"
@@ -162,6 +168,19 @@ def _outcomes(one: Figure, day: float, days: int, rng: np.random.Generator) -> l
         _of(one, "auc", auc, rows=4_600, low=auc - 0.011, high=auc + 0.011),
         _of(one, "log_loss", 0.412 + worse, rows=4_600, low=0.398 + worse, high=0.426 + worse),
         _of(one, "brier", 0.131 + worse / 3, rows=4_600, low=0.127 + worse / 3, high=0.135 + worse / 3),
+        *(
+            _of(
+                one,
+                f"class_{metric}",
+                share - worse,
+                name,
+                rows=rows,
+                low=share - worse - 0.02,
+                high=share - worse + 0.02,
+            )
+            for name, rows, recall, precision in (("grant", 3_300, 0.87, 0.83), ("refuse", 1_300, 0.58, 0.66))
+            for metric, share in (("recall", recall), ("precision", precision))
+        ),
         _of(one, "calibration_error", 0.012 + worse / 2, rows=4_600),
         _of(one, "coverage", covered, rows=4_600, low=covered - 0.008, high=covered + 0.008),
     ]

@@ -17,6 +17,7 @@ from twinscore.contract.compile import compile_contract
 from twinscore.contract.infer import infer_contract
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from twinscore.bundle.files import Bundle
@@ -66,7 +67,14 @@ def make_rows(task: Task = "binary", rows: int = 2000, seed: int = 0) -> pa.Tabl
     return table.append_column("label", pa.array(_label(task, noisy)))
 
 
-def make_bundle(folder: Path, task: Task = "binary", rows: int = 2000, trees: int = 20, seed: int = 0) -> Bundle:
+def make_bundle(
+    folder: Path,
+    task: Task = "binary",
+    rows: int = 2000,
+    trees: int = 20,
+    seed: int = 0,
+    segments: Sequence[str] = (),
+) -> Bundle:
     """Train on `make_rows`, write a complete bundle at `folder` (which must not exist) and read it back."""
     import xgboost
 
@@ -121,7 +129,9 @@ def make_bundle(folder: Path, task: Task = "binary", rows: int = 2000, trees: in
         booster=booster,
         spec=spec,
         contract=contract,
-        profile=build_profile(table, spec, score.astype(np.float64), label=data["label"].combine_chunks()),
+        profile=build_profile(
+            table, spec, score.astype(np.float64), label=data["label"].combine_chunks(), segments=segments
+        ),
         calibration=calibration,
         shap_base=[float(value) for value in contributions.reshape(rows, -1, contributions.shape[-1])[0, :, -1]],
         card=card,

@@ -55,6 +55,7 @@ def adopt(
     label: str | None = None,
     time: str | None = None,
     groups: Sequence[str] = (),
+    segments: Sequence[str] = (),
     drop: Sequence[str] = (),
     alias: str | None = None,
     contract: Path | None = None,
@@ -68,6 +69,7 @@ def adopt(
         data: reference rows that the model was not trained on, in the columns that it was trained on.
         key, label, time, groups: roles of columns. Half of the labelled rows calibrate, the other half measures;
             without a label there are no metrics, no intervals and no prediction sets.
+        segments: columns whose values are told apart in the reference profile, beside the groups.
         drop: columns that are no features; only needed for a model without feature names.
         alias: set on the new version.
         contract: file to use as it is; None infers one.
@@ -86,7 +88,8 @@ def adopt(
         foreign = read_foreign(models.download(version, Path(scratch)), ref=version.ref)
 
     on_step("Reading and checking the reference rows")
-    columns = Columns((key,) if isinstance(key, str) else tuple(key), label, time, tuple(groups), tuple(drop))
+    keys = (key,) if isinstance(key, str) else tuple(key)
+    columns = Columns(keys, label, time, tuple(groups), tuple(drop), tuple(segments))
     loaded = load_data(data, columns)
     features = foreign.features_in(loaded.table.column_names, not_features=columns.not_features, source=loaded.source)
     checker = _contract(loaded, foreign, features, version.model, contract, settings.home / "contracts")
@@ -147,6 +150,7 @@ def adopt(
         table=table,
         reference=np.arange(len(table)),
         outcome=outcome.values.astype(np.int64) if outcome and outcome.classes else None,
+        segments=columns.segments,
         tags={ADOPTED_TAG: version.ref},
     )
     if alias is not None:
@@ -161,10 +165,15 @@ def _contract(
     columns = data.columns
     if given is not None:
         time = [columns.time] if columns.time else []
-        needed = [*columns.key, *features, *time, *columns.groups]
+        needed = [*columns.key, *features, *time, *columns.groups, *columns.segments]
         return compile_contract(given_contract(given, key=columns.key, needed=needed))
     inferred = infer_contract(
-        data.table, name=model, key=columns.key, features=features, time=columns.time, groups=columns.groups
+        data.table,
+        name=model,
+        key=columns.key,
+        features=features,
+        time=columns.time,
+        groups=(*columns.groups, *columns.segments),
     )
     expectations = tuple(
         replace(rule, kwargs={**rule.kwargs, "value_set": list(foreign.categories[rule.kwargs["column"]])})

@@ -35,6 +35,8 @@ class Columns:
     time: str | None = None
     groups: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
+    segments: tuple[str, ...] = ()
+    """Told apart in the reference profile, as groups are."""
 
     @property
     def not_features(self) -> tuple[str, ...]:
@@ -173,11 +175,12 @@ def _check_names(table: pa.Table, columns: Columns, source: str) -> None:
     named += [("label", columns.label)] if columns.label is not None else []
     named += [("time", columns.time)] if columns.time is not None else []
     named += [("group", name) for name in columns.groups] + [("drop", name) for name in columns.drop]
+    named += [("segment", name) for name in columns.segments]
     for role, name in named:
         if name not in table.column_names:
             message = f"{source} has no column {name!r}, named as {role}. {near(name, table.column_names)}"
             raise SchemaMismatch(message, source=source, column=name, role=role)
-    if columns.label is not None and columns.label in (*columns.key, columns.time, *columns.groups):
+    if columns.label is not None and columns.label in (*columns.key, columns.time, *columns.groups, *columns.segments):
         message = f"The column {columns.label!r} is named as the label and as something else; it can be only one."
         raise InputError(message, column=columns.label)
 

@@ -106,10 +106,11 @@ def contract_for(
     """Return the compiled contract of the data's input columns, and its file."""
     columns = data.columns
     read = {name for text in derived.values() for name in parse(text).inputs}
+    apart = (*columns.groups, *columns.segments)
     kept = [
         name
         for name in data.table.column_names
-        if name != columns.label and (name not in columns.drop or name in read or name in columns.groups)
+        if name != columns.label and (name not in columns.drop or name in read or name in apart)
     ]
     for name in kept:
         found = data.table.schema.field(name).type
@@ -123,7 +124,7 @@ def contract_for(
         return compile_contract(given_contract(contract, key=columns.key, needed=kept)), contract
     features = [name for name in kept if name not in columns.drop or name in read]
     inferred = infer_contract(
-        data.table, name=model, key=columns.key, features=features, time=columns.time, groups=columns.groups
+        data.table, name=model, key=columns.key, features=features, time=columns.time, groups=apart
     )
     numbered, file = keep_contract(inferred, contracts)
     return compile_contract(numbered), file

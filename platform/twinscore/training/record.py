@@ -22,7 +22,7 @@ from twinscore.training.fit import predict, shap_base
 from twinscore.training.golden import golden_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import xgboost
     from numpy.typing import NDArray
@@ -58,6 +58,7 @@ def record_version(
     table: pa.Table,
     reference: NDArray[np.int64],
     outcome: NDArray[np.int64] | None,
+    segments: Sequence[str] = (),
     seed: int = 0,
     tags: Mapping[str, str] | None = None,
 ) -> tuple[ModelVersion, str]:
@@ -67,6 +68,7 @@ def record_version(
         table: accepted rows, (n_rows, contract columns); golden rows are drawn from them.
         reference: row numbers that the profile describes.
         outcome: class numbers of the reference rows, when they are known.
+        segments: columns, beside the card's groups, whose values the profile describes apart.
 
     Returns:
         the version, and the bundle's digest.
@@ -83,7 +85,9 @@ def record_version(
             booster=booster,
             spec=spec,
             contract=contract,
-            profile=build_profile(rows, spec, scores, label, card.groups, _decisions(predicted, card)),
+            profile=build_profile(
+                rows, spec, scores, label, card.groups, _decisions(predicted, card), (*card.groups, *segments)
+            ),
             calibration=calibration,
             shap_base=shap_base(booster, spec.encode(rows.slice(0, 1))),
             card=card,

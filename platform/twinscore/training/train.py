@@ -78,6 +78,7 @@ def train(
     task: str | None = None,
     time: str | None = None,
     groups: Sequence[str] = (),
+    segments: Sequence[str] = (),
     params: Mapping[str, Any] | Path | str | None = None,
     derived: Mapping[str, str] | None = None,
     drop: Sequence[str] = (),
@@ -94,6 +95,8 @@ def train(
         data: a Parquet file, a folder of them, or a table.
         label, key, time, groups, drop: roles of columns; every other column is a feature, and so are groups unless
             dropped. A timestamp named as `time` enters through its calendar (hour, day of week, month).
+        segments: columns whose values are told apart in the reference profile, beside the groups, so that drift is told
+            of each; features unless dropped.
         task: classification or regression; None follows from the label.
         params: XGBoost parameters, or a YAML or JSON file of them, on top of our defaults.
         derived: feature name to expression.
@@ -107,7 +110,8 @@ def train(
         StoreError: the registry or the bundle store failed.
     """
     parse_ref(model)
-    columns = Columns((key,) if isinstance(key, str) else tuple(key), label, time, tuple(groups), tuple(drop))
+    keys = (key,) if isinstance(key, str) else tuple(key)
+    columns = Columns(keys, label, time, tuple(groups), tuple(drop), tuple(segments))
     given = read_params(params) if isinstance(params, (str, Path)) else params
     models, bundles = model_store(settings), bundle_store(settings)
 
@@ -184,6 +188,7 @@ def train(
         table=ready.table,
         reference=after,
         outcome=outcome.values[after].astype(np.int64) if outcome.classes else None,
+        segments=columns.segments,
         seed=seed,
     )
     aliases = [CHAMPION] if version.version == "1" else []
