@@ -37,6 +37,7 @@ from twinscore.control.incidents import alerts_overview
 from twinscore.control.monitor_pages import MonitorPages
 from twinscore.control.page import page
 from twinscore.control.status import overview, standing
+from twinscore.control.watch_record import read_record, told
 from twinscore.errors import (
     AccessDenied,
     ModelNotFound,
@@ -122,7 +123,11 @@ class ControlReplica:
     async def _incidents(self, request: Request) -> Response:
         model = request.query_params.get("model")
         self._admit(request, model or "*", "read")
-        found = await asyncio.to_thread(alerts_overview, self._control.store, self._control.alerting.trouble, model)
+        control = self._control
+        found = await asyncio.to_thread(alerts_overview, control.store, control.alerting.trouble, model)
+        found["watching"] = [*told(read_record(self._settings.home), SystemClock().now(), model)]
+        if control.watching.trouble:
+            found["trouble"]["watching"] = control.watching.trouble
         if "application/json" in request.headers.get("accept", ""):
             return JSONResponse(found)
         return HTMLResponse(incident_page(found), headers=_PAGE_HEADERS)

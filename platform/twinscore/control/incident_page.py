@@ -27,6 +27,7 @@ def incident_page(found: Mapping[str, Any]) -> str:
         card("Incidents", _incidents(found["incidents"])),
         card("What was to be done", _orders(found["orders"])),
         card("Audits by people", _audits(found["audits"])) if found["audits"] else "",
+        card("What is counted", _lines(found["watching"])) if found.get("watching") else "",
     ]
     return whole_page(
         title="twinscore: incidents",
@@ -91,6 +92,10 @@ def _result(result: Mapping[str, Any]) -> str:
 def _facts(facts: Mapping[str, str]) -> str:
     shown = "".join([f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in facts.items()])
     return f'<dl class="facts">{shown}</dl>'
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join([f"<p>{text(line)}</p>" for line in lines])
 
 
 def _sign(word: str, kinds: Mapping[str, str]) -> str:
