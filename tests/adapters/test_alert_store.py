@@ -83,6 +83,19 @@ def test_a_state_goes_with_its_orders_and_entries(control: ControlStore, control
     assert control.alerts.load("prices") is None
 
 
+def test_only_parts_that_changed_are_written(control: ControlStore) -> None:
+    """The others stay as they are, one may go, and those of another model are not touched."""
+    control.alerts.save("prices", {}, revision=0, lease=None, parts={"rule/a": {"n": 9}})
+    control.alerts.save("loans", {}, revision=0, lease=None, parts={"rule/a": {"n": math.inf}, "rule/b": {"n": 1}})
+    control.alerts.save("loans", {}, revision=1, lease=None, parts={"rule/a": {"n": 2}, "rule/b": None, "rule/c": {}})
+    with pytest.raises(StoreConflict):
+        control.alerts.save("loans", {}, revision=1, lease=None, parts={"rule/a": {"n": 3}})
+
+    assert {"rule/a": {"n": 2}, "rule/c": {}} == control.alerts.parts("loans")
+    assert {"rule/a": {"n": 9}} == control.alerts.parts("prices")
+    assert {} == control.alerts.parts("adult")
+
+
 @pytest.mark.parametrize("stale", ["revision", "lease"])
 def test_a_stale_save_changes_nothing(control: ControlStore, stale: str) -> None:
     """Neither state nor orders nor ledger, when somebody else saved or acts since."""

@@ -251,6 +251,17 @@ def test_only_rules_of_the_cadence_are_stepped() -> None:
     assert state == AlertState.from_json(json.loads(json.dumps(state.to_json())))
 
 
+def test_thousands_that_stay_raised_change_nothing() -> None:
+    """An incident keeps the first thousand of them, so a look without news leaves the state as it is."""
+    watched = Watched.of(when="value > 0.25")
+    watched.see([figure_at(0, BAD, subject=f"f{at:04}") for at in range(1_500)])
+    before = watched.state
+    watched.see([])
+
+    assert before == watched.state
+    assert ["f0000", "f0999"] == [watched.state.open[0].members[at][-1] for at in (0, -1)]
+
+
 def test_a_person_may_end_an_incident() -> None:
     """What broke the rule until then counts no more; a feature that is gone for good keeps nothing open."""
     watched = Watched.of(**OFTEN)

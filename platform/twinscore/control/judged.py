@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from twinscore.monitoring.incident import AlertState
 from twinscore.monitoring.playbook import rules_of
 from twinscore.monitoring.step import step_all
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from twinscore.monitoring.figure import Figure
+    from twinscore.monitoring.incident import AlertState
     from twinscore.monitoring.order import Order
     from twinscore.monitoring.spec import MonitorSpec
 
@@ -34,25 +34,23 @@ class OpenIncident:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """The next state of a model's rules, as JSON values, and what is to be done."""
+    """The next state of a model's rules, and what is to be done."""
 
-    document: Mapping[str, Any]
+    state: AlertState
     orders: tuple[Order, ...] = ()
     open: tuple[OpenIncident, ...] = ()
 
 
 def judge(
-    model: str, spec: MonitorSpec, document: Mapping[str, Any] | None, windows: Sequence[Figure],
-    live: Sequence[Figure], now: datetime,
-) -> Judged:  # fmt: skip
+    spec: MonitorSpec, state: AlertState, windows: Sequence[Figure], live: Sequence[Figure], now: datetime
+) -> Judged:
     """Return what follows from figures.
 
     Args:
-        document: of the look before; None at the first.
+        state: of the look before.
         windows: figures of windows that are new, or were made anew.
         live: figures of the last seconds.
     """
-    state = AlertState(model=model) if document is None else AlertState.from_json(document)
     rules = rules_of(spec)
     state, orders = step_all(rules, state, windows, now, cadence="window")
     state, more = step_all(rules, state, live, now, cadence="live")
@@ -62,4 +60,4 @@ def judge(
         )
         for rule, one in state.open
     ]
-    return Judged(document=state.to_json(), orders=(*orders, *more), open=tuple(shown))
+    return Judged(state=state, orders=(*orders, *more), open=tuple(shown))

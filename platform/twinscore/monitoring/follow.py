@@ -51,11 +51,12 @@ def going(
         incident, begun = _new(rule, state, series, key, raised, incident, now), True
     elif incident.phase == "closed":
         incident, begun = replace(incident, raised_at=now, closed_at=None, told_at=now, members=()), True
-    joined = [one for one in raised if one not in incident.members][:_MOST_MEMBERS]
+    known = set(incident.members)
+    joined = [one for one in raised if one not in known][: _MOST_MEMBERS - len(known)]
     latest = {series[one].latest for one in raised}
     clearing = latest == {"clear"}
     incident = replace(
-        incident, phase="clearing" if clearing else "open", members=(*incident.members, *joined)[-_MOST_MEMBERS:],
+        incident, phase="clearing" if clearing else "open", members=(*incident.members, *joined),
         severity=rule.severity, says=headline(rule, state.model, members),
         told_end=newest if begun else incident.told_end,
     )  # fmt: skip
