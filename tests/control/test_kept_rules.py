@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from twinscore.control.incidents import open_incidents
-from twinscore.settings import load_settings
-from twinscore.wiring import open_rollout_store
 
 from .alert_world import MODEL, AlertWorld
+from .conftest import AlertsOf
 
 RULES = """model: loans
 monitor:
@@ -25,13 +22,9 @@ monitor:
 
 
 @pytest.fixture
-def alerts(tmp_path: Path) -> Iterator[AlertWorld]:
+def alerts(alerts_of: AlertsOf) -> AlertWorld:
     """Two rules, and a store of their own."""
-    settings = load_settings(home=tmp_path / "home", deployments=tmp_path / "deployments")
-    settings.deployments.mkdir()
-    (settings.deployments / f"{MODEL}.yaml").write_text(RULES)
-    with open_rollout_store(settings) as store:
-        yield AlertWorld(settings, store)
+    return alerts_of(RULES)
 
 
 def test_a_look_writes_only_the_rules_that_it_changed(alerts: AlertWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from twinscore.clock import SystemClock
-from twinscore.control.judged import judge
+from twinscore.control.judged import judge, shown_of
 from twinscore.control.kept_rules import KeptRules, changed_parts, read_rules
 from twinscore.errors import SettingsInvalid, TwinscoreError
 from twinscore.monitoring.spec import MonitorSpec
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from twinscore.clock import Clock
-    from twinscore.control.judged import OpenIncident
     from twinscore.monitoring.figure import Figure
     from twinscore.ports.rollout_store import ControlStore, Lease
 
@@ -115,20 +114,21 @@ class Alerts:
             kept = read_rules(self._store.alerts, self.model, stored)
         windows, stamps = self._fresh(kept.stamps)
         live = self._look()
-        judged = judge(self.spec, kept.state, windows, live, self._clock.now())
-        after = {"open": [_document(one) for one in judged.open]}
-        parts = changed_parts(kept, judged.state, stamps)
-        if (after == document and not parts) or (stored is None and not (judged.open or judged.orders or stamps)):
-            self._kept = replace(kept, state=judged.state)
-            return [one.id for one in judged.open]
+        state, orders = judge(self.spec, kept.state, windows, live, self._clock.now())
+        after = shown_of(state)
+        parts = changed_parts(kept, state, stamps)
+        ids = [one["id"] for one in after["open"]]
+        if (after == document and not parts) or (stored is None and not (ids or orders or stamps)):
+            self._kept = replace(kept, state=state)
+            return ids
         drafts = _drafts(self.model, document.get("open") or [], after["open"])
         saved = self._store.alerts.save(
-            self.model, after, revision=kept.revision, lease=lease, orders=judged.orders, drafts=drafts, parts=parts
+            self.model, after, revision=kept.revision, lease=lease, orders=orders, drafts=drafts, parts=parts
         )
-        self._kept = KeptRules(revision=saved.revision, state=judged.state, stamps=stamps)
+        self._kept = KeptRules(revision=saved.revision, state=state, stamps=stamps)
         for draft in drafts:
             _log.info(draft.kind, model=self.model, reason=draft.reason)
-        return [one.id for one in judged.open]
+        return ids
 
     def close(self) -> None:
         """End what looks at the replicas."""
@@ -170,13 +170,6 @@ class Alerts:
 
     def _also(self, trouble: str) -> None:
         self.trouble = f"{self.trouble} {trouble}".strip()
-
-
-def _document(one: OpenIncident) -> dict[str, str]:
-    return {
-        "id": one.id, "rule": one.rule, "severity": one.severity, "phase": one.phase, "since": one.since,
-        "says": one.says,
-    }  # fmt: skip
 
 
 def _drafts(model: str, before: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]]) -> list[Draft]:

@@ -84,6 +84,8 @@ def _shown(rule: str, one: Incident, metric: str, orders: Sequence[KeptOrder]) -
     subjects = parts[DIMENSIONS.index("subject")]
     more = f" and {len(subjects) - _MOST_SUBJECTS} more" if len(subjects) > _MOST_SUBJECTS else ""
     done = [f"{_PHRASES[action]} (dry run)" if one.done[action].dry_run else _PHRASES[action] for action in one.done]
+    if one.dismissed_by:
+        done.append(f"dismissed by {one.dismissed_by}: {one.dismissed_because}")
     failed = [order.order.action for order in orders if order.state == "failed"]
     done += [f"{action} failed: see the orders" for action in dict.fromkeys(failed)]
     return ShownIncident(
