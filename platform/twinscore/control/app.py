@@ -48,7 +48,7 @@ from twinscore.errors import (
 )
 from twinscore.monitoring.report_page import report_page
 from twinscore.online.metrics import CONTENT_TYPE
-from twinscore.online.serve_config import read_user_config
+from twinscore.online.serve_config import applications, read_user_config
 from twinscore.rollout.seen import Command
 from twinscore.rollout.webhook import Deliveries, Hint, check
 from twinscore.settings import Settings
@@ -199,7 +199,7 @@ def start_control(settings: Settings, *, wait: bool = False) -> None:
     from ray import serve
 
     digest = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
-    found = serve.status().applications.get(APP)
+    found = applications().get(APP)
     if found is not None and found.status == "RUNNING" and read_user_config(APP, DEPLOYMENT) == {"settings": digest}:
         return
     wrap = serve.deployment(
@@ -227,7 +227,7 @@ def stop_control() -> None:
     """Take the control away; what it has put into force stays."""
     from ray import serve
 
-    if APP in serve.status().applications:
+    if APP in applications():
         serve.delete(APP)
 
 
