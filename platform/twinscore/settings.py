@@ -68,6 +68,8 @@ class Settings(BaseSettings):
     """Seconds after which another control takes over from one that is gone."""
     alerts_poll_s: float = Field(default=10.0, ge=0.1, le=3600)
     """Seconds between two looks of the control at what is watched."""
+    watch_every_s: float = Field(default=600.0, ge=0, le=86_400)
+    """Seconds from one round of counting what is watched to the next, which the control begins; 0 begins none."""
 
     @property
     def lake(self) -> Path:

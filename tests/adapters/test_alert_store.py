@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,12 @@ import pytest
 from sqlalchemy import Connection
 
 from twinscore.adapters.sql_rollouts import SqlRollouts
-from twinscore.errors import SettingsInvalid, StoreConflict
+from twinscore.control.dismiss import dismiss_incident
+from twinscore.control.incidents import dismissed_incidents, open_incidents
+from twinscore.control.judged import shown_of
+from twinscore.control.kept_rules import KeptRules, changed_parts, read_rules
+from twinscore.errors import ModelNotFound, SettingsInvalid, StoreConflict
+from twinscore.monitoring.incident import AlertState
 from twinscore.monitoring.order import Order
 from twinscore.ports.alert_store import KeptOrder
 from twinscore.ports.case_store import AuditCase, HumanAudit
@@ -20,6 +26,7 @@ from twinscore.ports.rollout_store import ControlStore, Stored
 from twinscore.ports.ticket_store import Message, Ticket
 from twinscore.rollout.ledger import Draft, verify_chain
 from twinscore.settings import Settings
+from twinscore.testing.alerts import Watched
 from twinscore.wiring import open_rollout_store
 
 ALL = ("ticket", "hold", "scale", "degrade", "audit", "retrain", "page")
@@ -81,6 +88,47 @@ def test_a_state_goes_with_its_orders_and_entries(control: ControlStore, control
 
     assert ["incident_opened"] == [entry.kind for entry in control.ledger.entries("loans")]
     assert control.alerts.load("prices") is None
+
+
+def test_only_parts_that_changed_are_written(control: ControlStore) -> None:
+    """The others stay as they are, one may go, and those of another model are not touched."""
+    control.alerts.save("prices", {}, revision=0, lease=None, parts={"rule/a": {"n": 9}})
+    control.alerts.save("loans", {}, revision=0, lease=None, parts={"rule/a": {"n": math.inf}, "rule/b": {"n": 1}})
+    control.alerts.save("loans", {}, revision=1, lease=None, parts={"rule/a": {"n": 2}, "rule/b": None, "rule/c": {}})
+    with pytest.raises(StoreConflict):
+        control.alerts.save("loans", {}, revision=1, lease=None, parts={"rule/a": {"n": 3}})
+
+    assert {"rule/a": {"n": 2}, "rule/c": {}} == control.alerts.parts("loans")
+    assert {"rule/a": {"n": 9}} == control.alerts.parts("prices")
+    assert {} == control.alerts.parts("adult")
+
+
+def test_an_incident_is_dismissed_once(control: ControlStore) -> None:
+    """Of several people who end it at once one does; state, orders and ledger say the same."""
+    watched = Watched.of(when="value > 0.25", do=["ticket", "hold"])
+    watched.values([0.3])
+    (incident,) = watched.state.open
+    before, state = AlertState(model="loans"), AlertState(model="loans", rules={"drift": watched.state})
+    parts = changed_parts(KeptRules(state=before), state, {})
+    control.alerts.save("loans", shown_of(state), revision=0, lease=None, orders=watched.orders, parts=parts)
+
+    def ended(by: str) -> str:
+        try:
+            return dismiss_incident(control, incident.id, by=by, reason="known").dismissed_by
+        except ModelNotFound:
+            return "too late"
+
+    with ThreadPoolExecutor(3) as pool:
+        came = sorted(pool.map(ended, ["ann", "bob", "cai"]))
+    (entry,) = control.ledger.entries("loans")
+
+    assert ["too late", "too late"] == came[1:]
+    assert ("incident_dismissed", came[0], "known") == (entry.kind, entry.decided_by, entry.reason)
+    assert ["open", "open", "close", "close"] == [one.order.verb for one in control.orders.orders("loans")]
+    assert [] == open_incidents(control)
+    assert [(incident.id, came[0])] == [(one["id"], one["by"]) for one in dismissed_incidents(control)]
+    (kept,) = read_rules(control.alerts, "loans", control.alerts.load("loans")).state.dismissed
+    assert came[0] == kept[1].dismissed_by
 
 
 @pytest.mark.parametrize("stale", ["revision", "lease"])

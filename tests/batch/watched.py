@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +18,7 @@ from twinscore.audit.places import STREAMS, model_folder
 from twinscore.audit.record import AuditRecord, encode_record, outputs_of
 from twinscore.audit.writer import SegmentWriter
 from twinscore.batch.watch import Look, watch_once
-from twinscore.batch.watch_source import WatchJob, WatchSource
+from twinscore.batch.watch_count import count_here
 from twinscore.batch.watch_windows import window_tallies
 from twinscore.bundle.files import Bundle
 from twinscore.clock import FixedClock
@@ -114,14 +113,6 @@ class Watched:
             one for one in found
             if metric in ("", one.metric) and all(getattr(one, name) == value for name, value in where.items())
         ]  # fmt: skip
-
-
-def count_here(settings: Settings, job: WatchJob, due: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Count in this process: the same work as in an actor, without the seconds that an actor needs to start."""
-    del settings
-    actor = WatchSource(job)
-    tables = [pa.table({name: [value] for name, value in row.items()}) for row in due]
-    return [json.loads(actor(table)["answer"][0].as_py()) for table in tables]
 
 
 def rows_of(watched: Watched, **where: Any) -> dict[str, int]:

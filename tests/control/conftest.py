@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +11,15 @@ import pytest
 from twinscore.adapters.mlflow_models import BUNDLE_TAG
 from twinscore.settings import Settings, load_settings
 from twinscore.testing.models import make_bundle
-from twinscore.wiring import model_store
+from twinscore.wiring import model_store, open_rollout_store
+
+from .alert_world import MODEL, AlertWorld
 
 if TYPE_CHECKING:
     from twinscore.bundle.files import Bundle
 
 Register = Callable[..., Path]
+AlertsOf = Callable[[str], AlertWorld]
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +46,21 @@ def register(platform: Settings, bundle: Bundle) -> Register:
         return Path(made.source)
 
     return make
+
+
+@pytest.fixture
+def alerts_of(tmp_path: Path) -> Iterator[AlertsOf]:
+    """Makes a model's alerts from the text of its deployment file, with a store of their own."""
+    settings = load_settings(home=tmp_path / "home", deployments=tmp_path / "deployments")
+    settings.deployments.mkdir()
+    with open_rollout_store(settings) as store:
+        made: list[AlertWorld] = []
+
+        def make(text: str) -> AlertWorld:
+            (settings.deployments / f"{MODEL}.yaml").write_text(text)
+            made.append(AlertWorld(settings, store))
+            return made[-1]
+
+        yield make
+        for one in made:
+            one.courier.close()

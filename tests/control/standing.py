@@ -16,6 +16,7 @@ import httpx
 import pyarrow as pa
 
 from twinscore.contract.rows import table_to_rows
+from twinscore.control.watch_record import read_record
 from twinscore.settings import Settings, load_settings
 from twinscore.stack import connect, down, up
 from twinscore.stack.ports import free_ports
@@ -149,7 +150,7 @@ def standing(place: Path, control_store: str | None = None) -> Iterator[Standing
     settings = load_settings(
         home=place / "home", policies=policies, mlflow_port=mlflow, ray_port=ray_port, dashboard_port=dashboard,
         serve_port=edge, num_cpus=2, control_poll_s=0.5, control_lease_s=5, alerts_poll_s=1.0,
-        control_store=control_store, deployments=place / "deployments",
+        control_store=control_store, deployments=place / "deployments", watch_every_s=15,
     )  # fmt: skip
     try:
         up(settings)
@@ -169,3 +170,5 @@ def standing(place: Path, control_store: str | None = None) -> Iterator[Standing
             yield found
     finally:
         down(settings)
+        record = read_record(settings.home)
+        assert record is None or not record.runs  # a round that was under way ended with the rest

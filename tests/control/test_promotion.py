@@ -18,6 +18,7 @@ from mlflow.webhooks.delivery import _generate_hmac_signature
 from scipy.stats import binom
 
 from twinscore.control.hints import make_webhook_secret
+from twinscore.control.watch_record import read_record
 from twinscore.rollout.ledger import Entry, verify_chain
 from twinscore.rollout.webhook import DELIVERY, SIGNATURE, TIMESTAMP
 from twinscore.testing.models import make_rows
@@ -218,6 +219,26 @@ def test_the_control_watches_the_served_model(stand: Standing, do: str) -> None:
         assert "SUCCEEDED" == found["retrain"]["result"]["status"], found
         assert stand.aliases()["candidate"] not in (live, stand.aliases()["champion"])
     assert live == stand.status()["serving"]
+
+
+def test_the_control_counts_by_itself(stand: Standing) -> None:
+    """What was answered is counted by a round that nobody asked for, and the pages say so."""
+    with stand.load():
+        time.sleep(1)
+    deadline = time.monotonic() + 240  # a round works only while nobody else wants the core
+    while True:
+        record = read_record(stand.settings.home)
+        if record is not None and record.models.get(MODEL) is not None and record.models[MODEL].rows > 0:
+            break
+        assert time.monotonic() < deadline, record
+        time.sleep(0.2)
+    answer = httpx.get(f"{stand.control}/incidents", headers={"accept": "application/json"}, timeout=10).json()
+
+    assert "" == record.trouble
+    assert "Every 15 s; " in answer["watching"][0]
+    assert f"{MODEL}: looked at " in answer["watching"][1]
+    assert "What is counted" in httpx.get(f"{stand.control}/incidents", timeout=10).text
+    assert (stand.settings.lake / "windows" / MODEL / "parts").is_dir()
 
 
 def control_process(stand: Standing) -> int:

@@ -10,7 +10,7 @@ import pytest
 from twinscore.monitoring.figure import Figure
 from twinscore.monitoring.incident import AlertState
 from twinscore.monitoring.rule_file import read_rule
-from twinscore.monitoring.step import dismiss, step_all
+from twinscore.monitoring.step import step_all
 from twinscore.testing.alerts import HOUR, START, Watched, figure_at
 
 BAD, GOOD = 0.3, 0.1
@@ -251,16 +251,15 @@ def test_only_rules_of_the_cadence_are_stepped() -> None:
     assert state == AlertState.from_json(json.loads(json.dumps(state.to_json())))
 
 
-def test_a_person_may_end_an_incident() -> None:
-    """What broke the rule until then counts no more; a feature that is gone for good keeps nothing open."""
-    watched = Watched.of(**OFTEN)
-    watched.values([BAD] * 4)
-    (incident,) = watched.state.open
-    watched.state, orders = dismiss(watched.rule, watched.state, incident.id, watched.now, by="ann", reason="known")
+def test_thousands_that_stay_raised_change_nothing() -> None:
+    """An incident keeps the first thousand of them, so a look without news leaves the state as it is."""
+    watched = Watched.of(when="value > 0.25")
+    watched.see([figure_at(0, BAD, subject=f"f{at:04}") for at in range(1_500)])
+    before = watched.state
+    watched.see([])
 
-    assert [("close", "Ended by ann: known")] == [(one.verb, one.body) for one in orders]
-    assert ([], ["6 ticket open"]) == (watched.values([BAD, BAD], first=4), watched.values([BAD], first=6))
-    assert (watched.state, ()) == dismiss(watched.rule, watched.state, "none", watched.now, by="ann", reason="x")
+    assert before == watched.state
+    assert ["f0000", "f0999"] == [watched.state.open[0].members[at][-1] for at in (0, -1)]
 
 
 def test_names_from_data_stay_names() -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, Tabl
 
 from twinscore.adapters.rollout_tables import METADATA
 
-__all__ = ["ALERTS", "AUDITS", "CASES", "NOTES", "ORDERS", "TICKETS"]
+__all__ = ["ALERTS", "ALERT_PARTS", "AUDITS", "CASES", "NOTES", "ORDERS", "TICKETS"]
 
 _BIG = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -17,6 +17,14 @@ ALERTS = Table(
     Column("revision", _BIG, nullable=False),
     Column("document", Text, nullable=False),
     Column("saved_at", Text, nullable=False),
+)
+
+ALERT_PARTS = Table(
+    "twinscore_alert_parts",
+    METADATA,
+    Column("model", Text, primary_key=True),
+    Column("part", Text, primary_key=True),
+    Column("document", Text, nullable=False),
 )
 
 ORDERS = Table(

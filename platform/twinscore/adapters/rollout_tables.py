@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, Tab
 
 __all__ = ["COMMANDS", "HEADS", "HOLDS", "LEASES", "LEDGER", "METADATA", "REVISION", "STATES", "VERSION_TABLE"]
 
-REVISION = "0002"
+REVISION = "0003"
 """The migration that was written last."""
 VERSION_TABLE = "twinscore_schema"
 """Where the migration that was run last is noted; a name of its own, so that MLflow may share the database."""

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from twinscore.batch.shadow_report import ShadowReport
     from twinscore.batch.watch import Look
     from twinscore.batch.watch_report import MonitorReport
-    from twinscore.monitoring.figure import Figure
     from twinscore.monitoring.parity_report import ParityFindings
     from twinscore.monitoring.spec import MonitorSpec
     from twinscore.settings import Settings
@@ -112,27 +111,23 @@ def watch(
         on_look: is told what each look did.
         looks: how many with `every`; None goes on for ever.
     """
-    from twinscore.batch.watch import watch_again, watch_once
-    from twinscore.control.parity_check import watched_parity
+    from twinscore.control.look import look_once, parity_of
     from twinscore.monitoring.spec import MonitorSpec
     from twinscore.online.spec import ServeSpec, load_serve_spec
-    from twinscore.stack import connect
 
     settings = settings or load_settings()
-    served = ServeSpec(model=model) if spec is None else None
     if isinstance(spec, MonitorSpec):
         served = ServeSpec(model=model, monitor=spec)
-    elif spec is not None:
-        served = load_serve_spec(Path(spec))
-    assert served is not None
+    else:
+        served = ServeSpec(model=model) if spec is None else load_serve_spec(Path(spec))
+    if every is None:
+        look = look_once(settings, model, served)
+        on_look(look)
+        return look
+    from twinscore.batch.watch import watch_again
+    from twinscore.stack import connect
 
-    def parity(start: datetime, end: datetime) -> Sequence[Figure]:
-        return watched_parity(settings, model, served, since=start, until=end) if served.monitor.parity_rows else ()
-
+    parity = parity_of(settings, model, served)
     with connect(settings):
-        if every is not None:
-            watch_again(settings, model, served.monitor, every=every, parity=parity, on_look=on_look, looks=looks)
-            return None
-        look = watch_once(settings, model, served.monitor, parity=parity)
-    on_look(look)
-    return look
+        watch_again(settings, model, served.monitor, every=every, parity=parity, on_look=on_look, looks=looks)
+    return None

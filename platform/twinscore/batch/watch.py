@@ -12,20 +12,18 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import ray
 import structlog
 
 from twinscore.audit.operate import audit_salt
-from twinscore.batch.actors import answers, spare_cores
-from twinscore.batch.session import ray_session
 from twinscore.batch.stale_figures import staleness_figures
+from twinscore.batch.watch_count import count_on_ray
 from twinscore.batch.watch_due import how_of, sources_of, what_is_due
 from twinscore.batch.watch_labels import labels_token, placed_labels
-from twinscore.batch.watch_source import WatchJob, WatchSource
+from twinscore.batch.watch_source import WatchJob
 from twinscore.batch.watch_windows import revise_windows
 from twinscore.bundle.files import read_bundle
 from twinscore.clock import SystemClock
-from twinscore.errors import PredictFailed, StoreConflict
+from twinscore.errors import StoreConflict
 from twinscore.monitoring.known_version import KnownVersion
 from twinscore.monitoring.spec import period
 from twinscore.wiring import bundles_in, window_store
@@ -83,7 +81,8 @@ def watch_once(
     Args:
         clock: tells which windows are closed, and how old rows are.
         parity: checks both paths on samples of what they did in a window; None leaves that out.
-        count: counts sources and returns the answers of `WatchSource`; None counts on Ray.
+        count: counts what is due and returns the answers of `WatchSource`, see `watch_count`; None counts on Ray.
+            Not called when nothing is due.
 
     Raises:
         StoreConflict: another job is watching the model.
@@ -106,7 +105,7 @@ def watch_once(
         ]  # fmt: skip
         salt = str(audit_salt(settings.home.resolve()))
         job = WatchJob(str(lake), salt, model, spec, how_of(spec), path, token, now.isoformat())
-        found = (count or _count_on_ray)(settings, job, due)
+        found = (count or count_on_ray)(settings, job, due) if due else []
         bundles = bundles_in(lake)
         bundle_of = cache(lambda digest: read_bundle(bundles.path(digest)) if bundles.has(digest) else None)
         windows = revise_windows(
@@ -151,6 +150,8 @@ def watch_again(
         looks: how many; None goes on for ever.
         wait: waits so many seconds.
     """
+    from twinscore.batch.session import ray_session
+
     clock = SystemClock()
     with ray_session(settings):
         number = 0
@@ -163,24 +164,6 @@ def watch_again(
                 _log.warning("watch_skipped", model=model, reason=error.message)
             if looks is None or number < looks:
                 wait(max(every.total_seconds() - (clock.monotonic_s() - began), 0.0))
-
-
-def _count_on_ray(settings: Settings, job: WatchJob, due: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    if not due:
-        return []
-    found = []
-    with ray_session(settings):
-        try:
-            for answer in answers(WatchSource, (job,), due, actors=spare_cores(), idle=True):
-                if "error" in answer:
-                    _log.warning("watch_waiting", source=answer["source"], reason=answer["error"])
-                found.append(answer)
-        except ray.exceptions.RayError as error:
-            message = (
-                f"A worker failed while counting: {str(error).splitlines()[-1]}. What was counted is kept; look again."
-            )
-            raise PredictFailed(message, error=type(error).__name__) from error
-    return found
 
 
 def _known(bundle_of: Callable[[str], Bundle | None]) -> Callable[[str], KnownVersion | None]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "audits_command",
+    "dismiss_command",
     "export_command",
     "incidents_command",
     "orders_command",
@@ -23,16 +24,44 @@ _Model = Annotated[str | None, typer.Option(help="Only of this model.", show_def
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
-def incidents_command(model: _Model = None, json_: _Json = False) -> None:
+def incidents_command(
+    model: _Model = None,
+    dismissed: Annotated[
+        bool, typer.Option("--dismissed", help="Those that a person dismissed and that have not recovered.")
+    ] = False,
+    json_: _Json = False,
+) -> None:
     """Show the incidents that are not over."""
-    from twinscore.control.incidents import open_incidents
+    from twinscore.control.incidents import dismissed_incidents, open_incidents
     from twinscore.settings import load_settings
     from twinscore.wiring import open_rollout_store
 
     with open_rollout_store(load_settings()) as store:
-        found = open_incidents(store, model)
-    columns = ("model", "severity", "phase", "since", "says", "id")
-    _shown(found, columns, json_=json_, nothing="No incident is open.")
+        found = dismissed_incidents(store, model) if dismissed else open_incidents(store, model)
+    columns = ("model", "severity", "since", "says", *(("by", "because", "until") if dismissed else ("phase",)), "id")
+    _shown(found, columns, json_=json_, nothing="None is dismissed." if dismissed else "No incident is open.")
+
+
+def dismiss_command(
+    incident: Annotated[str, typer.Argument(metavar="INCIDENT", help="Its id; see incidents.", show_default=False)],
+    reason: Annotated[str, typer.Option(help="Why, in words that ticket and ledger keep.", show_default=False)],
+    by: Annotated[str, typer.Option(help="The person who decides this.", show_default=False)],
+    for_: Annotated[
+        str, typer.Option("--for", help="What still breaks the rule then is told again; at most 90d.")
+    ] = "30d",
+) -> None:
+    """End an incident: ticket closed, hold lifted, and what broke the rule opens nothing until it has recovered."""
+    from twinscore.control.dismiss import dismiss_incident
+    from twinscore.monitoring.spec import period
+    from twinscore.settings import load_settings
+    from twinscore.wiring import open_rollout_store
+
+    with open_rollout_store(load_settings()) as store:
+        ended = dismiss_incident(store, incident, by=by, reason=reason, lasting=period(for_, "--for"))
+    assert ended.dismissed_until is not None
+    until = f"{ended.dismissed_until:%Y-%m-%d %H:%M} UTC"
+    typer.echo(f"Dismissed {ended.id}: {ended.says}")
+    typer.echo(f"What broke the rule opens nothing until it has recovered, and until {until} at the latest.", err=True)
 
 
 def orders_command(

@@ -10,6 +10,7 @@ import typer
 
 from twinscore.cli.incidents import (
     audits_command,
+    dismiss_command,
     export_command,
     incidents_command,
     orders_command,
@@ -80,6 +81,7 @@ def report_command(
 
 
 monitor_app.command("incidents")(incidents_command)
+monitor_app.command("dismiss")(dismiss_command)
 monitor_app.command("orders")(orders_command)
 monitor_app.command("retry")(retry_command)
 monitor_app.command("tickets")(tickets_command)

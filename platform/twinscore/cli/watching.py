@@ -40,21 +40,33 @@ def run_command(
 
 
 def status_command(
-    model: Annotated[str, typer.Option(help="Name of the model.")],
+    model: Annotated[
+        str | None, typer.Option(help="Name of a model: what was counted of it, and its newest figures.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Show what was counted of a model so far, and its newest figures."""
+    """Show when models were looked at, when they will be next, or why not; and what was counted of one so far."""
     import json
+    from dataclasses import asdict
 
     from twinscore.batch.watch_status import watch_status
+    from twinscore.clock import SystemClock
+    from twinscore.control.watch_record import read_record, told
     from twinscore.settings import load_settings
 
-    found = watch_status(load_settings(), model)
+    settings = load_settings()
+    record = read_record(settings.home)
     if json_:
-        typer.echo(json.dumps(found.to_plain()))
+        found = {} if model is None else watch_status(settings, model).to_plain()
+        typer.echo(json.dumps({**found, "watching": None if record is None else asdict(record)}))
         return
-    typer.echo(f"{found.sources} sources, {found.rows:,} scored rows, {found.windows} closed windows")
-    for one in found.newest:
+    for line in told(record, SystemClock().now(), model):
+        typer.echo(line)
+    if model is None:
+        return
+    counted = watch_status(settings, model)
+    typer.echo(f"{counted.sources} sources, {counted.rows:,} scored rows, {counted.windows} closed windows")
+    for one in counted.newest:
         value = "not known" if one.value is None else f"{one.value:.6g}"
         subject = f" {one.subject}" if one.subject else ""
         note = f"  ({one.note})" if one.note else ""

@@ -87,14 +87,16 @@ class Actions:
                 expires=None if expires_s is None else self._clock.now() + timedelta(seconds=expires_s),
             )  # fmt: skip
             return Outcome(result={"hold": hold.id})
-        if order.verb == "comment" or given.get("release") not in ("on_recovery", True):
+        dismissed_by = str(order.details.get("dismissed_by") or "")
+        ends = given.get("release") in ("on_recovery", True) or bool(dismissed_by)
+        if order.verb == "comment" or not ends:
             return Outcome(result={"hold": "stays until somebody releases it, or it expires"})
         mine = {hold_id(one.order) for one in self._opened(order)}
         ended: list[str] = []
         for hold in holds.held():
             if hold.id in mine:
                 try:
-                    holds.release(hold.id, by=PLATFORM, reason=f"{order.incident} is over")
+                    holds.release(hold.id, by=dismissed_by or PLATFORM, reason=_why_over(order))
                 except StoreConflict:
                     continue  # somebody released it meanwhile, or it has expired
                 ended.append(hold.id)
@@ -103,6 +105,11 @@ class Actions:
     def _opened(self, order: Order) -> list[KeptOrder]:
         found = self._store.orders.orders(incident=order.incident)
         return [one for one in found if (one.order.action, one.order.verb) == (order.action, "open")]
+
+
+def _why_over(order: Order) -> str:
+    because = str(order.details.get("dismissed_because") or "")
+    return f"{order.incident} was dismissed: {because}" if because else f"{order.incident} is over"
 
 
 def hold_id(order: Order) -> str:

@@ -6,12 +6,14 @@ that was made anew, because late labels came, is judged anew.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from twinscore.clock import SystemClock
-from twinscore.control.judged import judge
+from twinscore.control.judged import judge, shown_of
+from twinscore.control.kept_rules import KeptRules, changed_parts, read_rules
 from twinscore.errors import SettingsInvalid, TwinscoreError
 from twinscore.monitoring.spec import MonitorSpec
 from twinscore.rollout.hold import PLATFORM
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from twinscore.clock import Clock
-    from twinscore.control.judged import OpenIncident
     from twinscore.monitoring.figure import Figure
     from twinscore.ports.rollout_store import ControlStore, Lease
 
@@ -84,6 +85,8 @@ class Alerts:
         self._after = after
         self.spec = MonitorSpec()
         """The newest that could be read."""
+        self._kept: KeptRules | None = None
+        """What the store has under its revision, so that it is read again only when somebody else saved."""
         self.trouble = ""
         """What went wrong in the last turn, in words for whoever looks; empty when nothing did."""
 
@@ -106,22 +109,26 @@ class Alerts:
         """Look, judge and save; return the ids of the incidents that are open."""
         self._read_spec()
         stored = self._store.alerts.load(self.model)
-        before: Mapping[str, Any] = {} if stored is None else stored.document
-        windows, stamps = self._fresh(before.get("stamps") or {})
+        kept, document = self._kept, {} if stored is None else stored.document
+        if kept is None or kept.revision != (0 if stored is None else stored.revision):
+            kept = read_rules(self._store.alerts, self.model, stored)
+        windows, stamps = self._fresh(kept.stamps)
         live = self._look()
-        judged = judge(self.model, self.spec, before.get("state"), windows, live, self._clock.now())
-        open_ = [_document(one) for one in judged.open]
-        after = {"state": judged.document, "stamps": stamps, "open": open_}
-        if after == before or (stored is None and not (judged.open or judged.orders or stamps)):
-            return [one.id for one in judged.open]
-        drafts = _drafts(self.model, before.get("open") or [], open_)
-        self._store.alerts.save(
-            self.model, after, revision=0 if stored is None else stored.revision, lease=lease, orders=judged.orders,
-            drafts=drafts,
-        )  # fmt: skip
+        state, orders = judge(self.spec, kept.state, windows, live, self._clock.now())
+        after = shown_of(state)
+        parts = changed_parts(kept, state, stamps)
+        ids = [one["id"] for one in after["open"]]
+        if (after == document and not parts) or (stored is None and not (ids or orders or stamps)):
+            self._kept = replace(kept, state=state)
+            return ids
+        drafts = _drafts(self.model, document.get("open") or [], after["open"])
+        saved = self._store.alerts.save(
+            self.model, after, revision=kept.revision, lease=lease, orders=orders, drafts=drafts, parts=parts
+        )
+        self._kept = KeptRules(revision=saved.revision, state=state, stamps=stamps)
         for draft in drafts:
             _log.info(draft.kind, model=self.model, reason=draft.reason)
-        return [one.id for one in judged.open]
+        return ids
 
     def close(self) -> None:
         """End what looks at the replicas."""
@@ -163,13 +170,6 @@ class Alerts:
 
     def _also(self, trouble: str) -> None:
         self.trouble = f"{self.trouble} {trouble}".strip()
-
-
-def _document(one: OpenIncident) -> dict[str, str]:
-    return {
-        "id": one.id, "rule": one.rule, "severity": one.severity, "phase": one.phase, "since": one.since,
-        "says": one.says,
-    }  # fmt: skip
 
 
 def _drafts(model: str, before: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]]) -> list[Draft]:

@@ -37,6 +37,7 @@ from twinscore.control.incidents import alerts_overview
 from twinscore.control.monitor_pages import MonitorPages
 from twinscore.control.page import page
 from twinscore.control.status import overview, standing
+from twinscore.control.watch_record import read_record, told
 from twinscore.errors import (
     AccessDenied,
     ModelNotFound,
@@ -47,7 +48,7 @@ from twinscore.errors import (
 )
 from twinscore.monitoring.report_page import report_page
 from twinscore.online.metrics import CONTENT_TYPE
-from twinscore.online.serve_config import read_user_config
+from twinscore.online.serve_config import applications, read_user_config
 from twinscore.rollout.seen import Command
 from twinscore.rollout.webhook import Deliveries, Hint, check
 from twinscore.settings import Settings
@@ -122,7 +123,11 @@ class ControlReplica:
     async def _incidents(self, request: Request) -> Response:
         model = request.query_params.get("model")
         self._admit(request, model or "*", "read")
-        found = await asyncio.to_thread(alerts_overview, self._control.store, self._control.alerting.trouble, model)
+        control = self._control
+        found = await asyncio.to_thread(alerts_overview, control.store, control.alerting.trouble, model)
+        found["watching"] = [*told(read_record(self._settings.home), SystemClock().now(), model)]
+        if control.watching.trouble:
+            found["trouble"]["watching"] = control.watching.trouble
         if "application/json" in request.headers.get("accept", ""):
             return JSONResponse(found)
         return HTMLResponse(incident_page(found), headers=_PAGE_HEADERS)
@@ -194,7 +199,7 @@ def start_control(settings: Settings, *, wait: bool = False) -> None:
     from ray import serve
 
     digest = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
-    found = serve.status().applications.get(APP)
+    found = applications().get(APP)
     if found is not None and found.status == "RUNNING" and read_user_config(APP, DEPLOYMENT) == {"settings": digest}:
         return
     wrap = serve.deployment(
@@ -222,7 +227,7 @@ def stop_control() -> None:
     """Take the control away; what it has put into force stays."""
     from ray import serve
 
-    if APP in serve.status().applications:
+    if APP in applications():
         serve.delete(APP)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from twinscore.control.actions import Actions
@@ -20,9 +20,12 @@ from twinscore.control.rungs import Rungs
 from twinscore.control.scrape import Scrape
 from twinscore.control.shown import Shown
 from twinscore.control.traffic import Traffic
+from twinscore.control.watching import Watching
+from twinscore.errors import SettingsInvalid
 from twinscore.online.ladder_orders import ServeLadder
 from twinscore.online.routes import current_routing, served_models
 from twinscore.rollout.policy_file import policy_for
+from twinscore.stack.state import read_state
 from twinscore.wiring import alias_store, open_rollout_store, window_store
 
 if TYPE_CHECKING:
@@ -68,10 +71,23 @@ class Assembled:
             poll_s=settings.alerts_poll_s,
         )  # fmt: skip
         self._stack.callback(self.alerting.close)
+        self.watching = Watching(
+            settings, lambda: self.loop.lease, self.watched_models, ray_address=_other_ray(settings)
+        )  # fmt: skip
+        self._stack.callback(self.watching.close)
 
     def models(self) -> list[str]:
         """Return the models that are served, and those that were driven before."""
         return sorted({*served_models(), *self.store.rollouts.models()})
+
+    def watched_models(self) -> list[str]:
+        """Return the models that are counted: those known to the control, and those with a deployment file."""
+        found = set(self.models())
+        for path in self.settings.deployments.glob("[!.]*.yaml"):
+            with suppress(SettingsInvalid):  # no deployment file, or a wrong one: of a served model, its rules say so
+                self._watched.spec_of(path.stem)
+                found.add(path.stem)
+        return sorted(found)
 
     def policy_of(self, model: str) -> Policy:
         """Return the newest policy of a model.
@@ -115,3 +131,12 @@ class Assembled:
             live=ReplicaFigures(self.settings, model, version),
             after=self._rungs.keep_up,
         )
+
+
+def _other_ray(settings: Settings) -> str | None:
+    """Return the address of the Ray that this process is of, when neither settings nor a stack of the home name it."""
+    if settings.ray_address is not None or read_state(settings) is not None:
+        return None
+    import ray
+
+    return ray.get_runtime_context().gcs_address if ray.is_initialized() else None

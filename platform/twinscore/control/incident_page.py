@@ -16,6 +16,7 @@ _REFRESH_S = 10
 _SEVERITIES = {"info": "quiet", "warning": "warn", "critical": "bad"}
 _STATES = {"done": "good", "waiting": "warn", "failed": "bad"}
 _OPEN = (("model", ""), ("rule", ""), ("severity", ""), ("since (UTC)", "w"), ("what", ""), ("stands", ""))
+_DISMISSED = (("model", ""), ("rule", ""), ("what", ""), ("by", ""), ("because", ""), ("until (UTC)", "w"))
 _ORDERS = (("put (UTC)", "w"), ("model", ""), ("what for", ""), ("state", ""), ("tries", "n"), ("what came of it", ""))
 _AUDITS = (("started (UTC)", "w"), ("model", ""), ("why", ""), ("cases", "n"), ("over (UTC)", "w"))
 
@@ -25,8 +26,10 @@ def incident_page(found: Mapping[str, Any]) -> str:
     cards = [
         card("Trouble", _facts(found["trouble"])) if found["trouble"] else "",
         card("Incidents", _incidents(found["incidents"])),
+        card("Dismissed by people", _dismissed(found["dismissed"])) if found.get("dismissed") else "",
         card("What was to be done", _orders(found["orders"])),
         card("Audits by people", _audits(found["audits"])) if found["audits"] else "",
+        card("What is counted", _lines(found["watching"])) if found.get("watching") else "",
     ]
     return whole_page(
         title="twinscore: incidents",
@@ -51,6 +54,14 @@ def _incidents(incidents: Iterable[Mapping[str, Any]]) -> str:
         for one in incidents
     ]
     return table("Not over", _OPEN, rows) if rows else "<p>None is open.</p>"
+
+
+def _dismissed(incidents: Iterable[Mapping[str, Any]]) -> str:
+    rows = [
+        (*[text(one[name]) for name in ("model", "rule", "says", "by", "because")], _moment(one["until"]))
+        for one in incidents
+    ]
+    return table("Left alone until they have recovered, and at the latest until then", _DISMISSED, rows)
 
 
 def _orders(orders: Iterable[Mapping[str, Any]]) -> str:
@@ -91,6 +102,10 @@ def _result(result: Mapping[str, Any]) -> str:
 def _facts(facts: Mapping[str, str]) -> str:
     shown = "".join([f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in facts.items()])
     return f'<dl class="facts">{shown}</dl>'
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join([f"<p>{text(line)}</p>" for line in lines])
 
 
 def _sign(word: str, kinds: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from twinscore.ports.case_store import HumanAudit
     from twinscore.ports.rollout_store import ControlStore
 
-__all__ = ["alerts_overview", "audit_document", "open_incidents", "order_document"]
+__all__ = ["alerts_overview", "audit_document", "dismissed_incidents", "open_incidents", "order_document"]
 
 _RECENT = 100
 """Orders that are shown."""
@@ -34,6 +34,7 @@ def alerts_overview(
     return {
         "at": SystemClock().now().isoformat(),
         "incidents": open_incidents(store, model),
+        "dismissed": dismissed_incidents(store, model),
         "orders": [order_document(one) for one in store.orders.orders(model, limit=_RECENT)],
         "audits": [audit_document(one) for one in store.cases.audits(model)],
         "trouble": told,
@@ -42,10 +43,19 @@ def alerts_overview(
 
 def open_incidents(store: ControlStore, model: str | None = None) -> list[dict[str, Any]]:
     """Return the incidents that are not over, by model; the oldest of each first."""
+    return _listed(store, model, "open")
+
+
+def dismissed_incidents(store: ControlStore, model: str | None = None) -> list[dict[str, Any]]:
+    """Return the incidents that a person dismissed and that have not recovered, with who, why and until when."""
+    return _listed(store, model, "dismissed")
+
+
+def _listed(store: ControlStore, model: str | None, which: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for name in store.alerts.models():
         stored = store.alerts.load(name) if model in (None, name) else None
-        found += [{"model": name, **one} for one in (stored.document.get("open") or ())] if stored else []
+        found += [{"model": name, **one} for one in (stored.document.get(which) or ())] if stored else []
     return found
 
 

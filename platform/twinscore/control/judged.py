@@ -2,64 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from twinscore.monitoring.incident import AlertState
 from twinscore.monitoring.playbook import rules_of
 from twinscore.monitoring.step import step_all
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from twinscore.monitoring.figure import Figure
+    from twinscore.monitoring.incident import AlertState, Incident
     from twinscore.monitoring.order import Order
     from twinscore.monitoring.spec import MonitorSpec
 
-__all__ = ["Judged", "OpenIncident", "judge"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenIncident:
-    """An incident that is not over, as it is shown."""
-
-    id: str
-    rule: str
-    severity: str
-    phase: str
-    since: str
-    says: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """The next state of a model's rules, as JSON values, and what is to be done."""
-
-    document: Mapping[str, Any]
-    orders: tuple[Order, ...] = ()
-    open: tuple[OpenIncident, ...] = ()
+__all__ = ["judge", "shown_of"]
 
 
 def judge(
-    model: str, spec: MonitorSpec, document: Mapping[str, Any] | None, windows: Sequence[Figure],
-    live: Sequence[Figure], now: datetime,
-) -> Judged:  # fmt: skip
-    """Return what follows from figures.
+    spec: MonitorSpec, state: AlertState, windows: Sequence[Figure], live: Sequence[Figure], now: datetime
+) -> tuple[AlertState, tuple[Order, ...]]:
+    """Return the next state of a model's rules, and what is to be done.
 
     Args:
-        document: of the look before; None at the first.
+        state: of the look before.
         windows: figures of windows that are new, or were made anew.
         live: figures of the last seconds.
     """
-    state = AlertState(model=model) if document is None else AlertState.from_json(document)
     rules = rules_of(spec)
     state, orders = step_all(rules, state, windows, now, cadence="window")
     state, more = step_all(rules, state, live, now, cadence="live")
-    shown = [
-        OpenIncident(
-            id=one.id, rule=rule, severity=one.severity, phase=one.phase, since=one.since.isoformat(), says=one.says
-        )
-        for rule, one in state.open
-    ]
-    return Judged(document=state.to_json(), orders=(*orders, *more), open=tuple(shown))
+    return state, (*orders, *more)
+
+
+def shown_of(state: AlertState) -> dict[str, list[dict[str, str]]]:
+    """Return the document that every reader asks for: incidents that are open, and those that a person dismissed."""
+    found = {"open": [_shown(rule, one) for rule, one in state.open]}
+    dismissed = [
+        {
+            **_shown(rule, one), "phase": "dismissed", "by": one.dismissed_by, "because": one.dismissed_because,
+            "until": "" if one.dismissed_until is None else one.dismissed_until.isoformat(),
+        }
+        for rule, one in state.dismissed
+    ]  # fmt: skip
+    return {**found, "dismissed": dismissed} if dismissed else found
+
+
+def _shown(rule: str, one: Incident) -> dict[str, str]:
+    return {
+        "id": one.id, "rule": rule, "severity": one.severity, "phase": one.phase, "since": one.since.isoformat(),
+        "says": one.says,
+    }  # fmt: skip

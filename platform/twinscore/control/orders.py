@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from twinscore.control.app import APP
 from twinscore.errors import StoreConflict
+from twinscore.online.serve_config import applications
 from twinscore.ports.model_store import parse_ref
 from twinscore.rollout.state import ModelState
 from twinscore.wiring import open_rollout_store
@@ -43,12 +44,10 @@ def outcome_of(store: ControlStore, command_id: str, *, timeout_s: float) -> str
 
 def controlled(model: str) -> bool:
     """Tell whether a control runs that has written the routing of this model."""
-    from ray import serve
-
     from twinscore.online.routes import current_routing
 
     routing = current_routing(model)
-    return APP in serve.status().applications and routing is not None and routing.term > 0
+    return APP in applications() and routing is not None and routing.term > 0
 
 
 def ref_to_serve(settings: Settings, ref: str) -> str:
@@ -57,10 +56,8 @@ def ref_to_serve(settings: Settings, ref: str) -> str:
     Raises:
         StoreConflict: another version was named; that is a promotion.
     """
-    from ray import serve
-
     wanted = parse_ref(ref)
-    if APP not in serve.status().applications:
+    if APP not in applications():
         return ref
     with open_rollout_store(settings) as store:
         stored = store.rollouts.load(wanted.model)

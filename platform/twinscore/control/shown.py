@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twinscore.control.kept_rules import read_rules
 from twinscore.errors import SettingsInvalid
 from twinscore.monitoring.condition import Comparison
-from twinscore.monitoring.incident import AlertState
 from twinscore.monitoring.playbook import rules_of
 from twinscore.monitoring.selector import DIMENSIONS
 from twinscore.monitoring.shown import ShownIncident
@@ -54,14 +54,11 @@ class Shown:
         """
         found: dict[str, list[ShownIncident]] = {}
         for model in self._store.alerts.models():
-            stored = self._store.alerts.load(model)
-            document = None if stored is None else stored.document.get("state")
-            if not document:
-                continue
+            kept = read_rules(self._store.alerts, model, self._store.alerts.load(model))
             about = {rule.name: rule.metric for rule in self._rules(model)}
             found[model] = [
                 _shown(name, one, about.get(name, ""), self._store.orders.orders(model, incident=one.id))
-                for name, state in AlertState.from_json(document).rules.items()
+                for name, state in kept.state.rules.items()
                 for one in state.incidents.values()
             ]
         return found
@@ -87,6 +84,8 @@ def _shown(rule: str, one: Incident, metric: str, orders: Sequence[KeptOrder]) -
     subjects = parts[DIMENSIONS.index("subject")]
     more = f" and {len(subjects) - _MOST_SUBJECTS} more" if len(subjects) > _MOST_SUBJECTS else ""
     done = [f"{_PHRASES[action]} (dry run)" if one.done[action].dry_run else _PHRASES[action] for action in one.done]
+    if one.dismissed_by:
+        done.append(f"dismissed by {one.dismissed_by}: {one.dismissed_because}")
     failed = [order.order.action for order in orders if order.state == "failed"]
     done += [f"{action} failed: see the orders" for action in dict.fromkeys(failed)]
     return ShownIncident(

@@ -47,15 +47,16 @@ def going(
     incident, begun = state.incidents.get(key), False
     members = _members(rule, series, raised)
     newest = max([one.windows[-1].end for one in (series[key] for key in raised) if one.windows], default=None)
-    if incident is None or (incident.phase == "closed" and _aged(incident, now) >= rule.cooldown_s):
+    if incident is None or _over_for_good(incident, rule, now):
         incident, begun = _new(rule, state, series, key, raised, incident, now), True
     elif incident.phase == "closed":
         incident, begun = replace(incident, raised_at=now, closed_at=None, told_at=now, members=()), True
-    joined = [one for one in raised if one not in incident.members][:_MOST_MEMBERS]
+    known = set(incident.members)
+    joined = [one for one in raised if one not in known][: _MOST_MEMBERS - len(known)]
     latest = {series[one].latest for one in raised}
     clearing = latest == {"clear"}
     incident = replace(
-        incident, phase="clearing" if clearing else "open", members=(*incident.members, *joined)[-_MOST_MEMBERS:],
+        incident, phase="clearing" if clearing else "open", members=(*incident.members, *joined),
         severity=rule.severity, says=headline(rule, state.model, members),
         told_end=newest if begun else incident.told_end,
     )  # fmt: skip
@@ -85,6 +86,8 @@ def closed(state: RuleState, incident: Incident, now: datetime, text: str) -> tu
     """Return an incident closed, and each action that was asked for taken back."""
     orders: list[Order] = []
     facts = {"rule": state.rule, "key": list(incident.key), "since": incident.since.isoformat()}
+    if incident.dismissed_by:
+        facts |= {"dismissed_by": incident.dismissed_by, "dismissed_because": incident.dismissed_because}
     for action in incident.done:
         incident, order = _order(state, incident, action, "close", facts, text)
         orders.append(order)
@@ -187,5 +190,8 @@ def _still(rule: Rule, incident: Incident, members: Sequence[Member], now: datet
     return body_of(rule, incident, members, lead)
 
 
-def _aged(incident: Incident, now: datetime) -> float:
-    return 0.0 if incident.closed_at is None else (now - incident.closed_at).total_seconds()
+def _over_for_good(incident: Incident, rule: Rule, now: datetime) -> bool:
+    """Say whether what breaks the rule now is another incident: after the cooldown, or after a person ended it."""
+    if incident.phase != "closed" or incident.closed_at is None:
+        return False
+    return bool(incident.dismissed_by) or (now - incident.closed_at).total_seconds() >= rule.cooldown_s

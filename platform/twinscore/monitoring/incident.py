@@ -10,7 +10,7 @@ from twinscore.monitoring.judge import Series
 from twinscore.monitoring.selector import DIMENSIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from twinscore.monitoring.order import Action
     from twinscore.monitoring.rule import Rule, Severity
@@ -59,6 +59,11 @@ class Incident:
     """How many orders were given, by `action/verb`."""
     says: str = ""
     """What it was at last, for people."""
+    dismissed_by: str = ""
+    """Who ended it before it had recovered; empty when nobody did."""
+    dismissed_because: str = ""
+    dismissed_until: datetime | None = None
+    """What broke the rule then opens nothing until it has recovered, and at the latest until then."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the incident as JSON values; `from_json` reads them back to an equal one."""
@@ -76,14 +81,15 @@ class Incident:
         """Read what `to_json` wrote."""
         members = dict(document)
         for name in _MOMENTS:
-            members[name] = None if members[name] is None else datetime.fromisoformat(members[name])
+            text = members.get(name)
+            members[name] = None if text is None else datetime.fromisoformat(text)
         members["key"] = tuple(members["key"])
         members["members"] = tuple([tuple(one) for one in members["members"]])
         members["done"] = {name: Done(*one) for name, one in members["done"].items()}
         return cls(**members)
 
 
-_MOMENTS = ("since", "opened_at", "raised_at", "closed_at", "told_at", "told_end")
+_MOMENTS = ("since", "opened_at", "raised_at", "closed_at", "told_at", "told_end", "dismissed_until")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +107,8 @@ class RuleState:
     """How often everything was begun anew, because the rule looks at other figures or was away."""
     since: datetime | None = None
     """When figures were first looked for."""
+    each: tuple[str, ...] = ()
+    """The dimensions of the rule whose values have incidents of their own."""
     series: Mapping[SeriesKey, Series] = field(default_factory=dict)
     incidents: Mapping[IncidentKey, Incident] = field(default_factory=dict)
     """The newest of each key, until it is long over."""
@@ -111,11 +119,22 @@ class RuleState:
         going = [one for one in self.incidents.values() if one.phase != "closed"]
         return tuple(sorted(going, key=lambda one: (one.opened_at, one.id)))
 
+    @property
+    def dismissed(self) -> tuple[Incident, ...]:
+        """The incidents that a person dismissed and of which something still breaks the rule, the oldest first."""
+        found = []
+        for one in self.incidents.values():
+            members = [self.series[key] for key in one.members if key in self.series]
+            if one.dismissed_by and any(series.dismissed == one.closed_at for series in members):
+                found.append(one)
+        return tuple(sorted(found, key=lambda one: (one.opened_at, one.id)))
+
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values; `from_json` reads them back to an equal one."""
         return {
             "model": self.model, "rule": self.rule, "shape": self.shape, "judgement": self.judgement,
             "generation": self.generation, "since": None if self.since is None else self.since.isoformat(),
+            "each": list(self.each),
             "series": [[list(key), one.to_json()] for key, one in self.series.items()],
             "incidents": [one.to_json() for one in self.incidents.values()],
         }  # fmt: skip
@@ -125,6 +144,7 @@ class RuleState:
         """Read what `to_json` wrote."""
         members = dict(document)
         members["since"] = None if members["since"] is None else datetime.fromisoformat(members["since"])
+        members["each"] = tuple(members.get("each", ()))
         members["series"] = {tuple(key): Series.from_json(one) for key, one in members["series"]}
         incidents = [Incident.from_json(one) for one in members["incidents"]]
         members["incidents"] = {one.key: one for one in incidents}
@@ -141,8 +161,12 @@ class AlertState:
     @property
     def open(self) -> tuple[tuple[str, Incident], ...]:
         """Every incident that is not over, with its rule's name, the oldest first."""
-        going = [(name, one) for name, state in self.rules.items() for one in state.open]
-        return tuple(sorted(going, key=lambda pair: (pair[1].opened_at, pair[1].id)))
+        return _by_age([(name, one) for name, state in self.rules.items() for one in state.open])
+
+    @property
+    def dismissed(self) -> tuple[tuple[str, Incident], ...]:
+        """Every incident that a person dismissed and that has not recovered, as `open`."""
+        return _by_age([(name, one) for name, state in self.rules.items() for one in state.dismissed])
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values; `from_json` reads them back to an equal one."""
@@ -155,6 +179,10 @@ class AlertState:
         return cls(model=document["model"], rules={one.rule: one for one in states})
 
 
-def key_in(rule: Rule, key: SeriesKey) -> IncidentKey:
+def _by_age(found: Sequence[tuple[str, Incident]]) -> tuple[tuple[str, Incident], ...]:
+    return tuple(sorted(found, key=lambda pair: (pair[1].opened_at, pair[1].id)))
+
+
+def key_in(of: Rule | RuleState, key: SeriesKey) -> IncidentKey:
     """Return the incident that a series belongs to."""
-    return tuple([key[DIMENSIONS.index(name)] for name in rule.each])
+    return tuple([key[DIMENSIONS.index(name)] for name in of.each])

@@ -72,6 +72,10 @@ class Series:
     """End of the newest figure with a value."""
     seen: datetime | None = None
     """End of the newest figure."""
+    dismissed: datetime | None = None
+    """When a person dismissed what raised it; it opens nothing until it has recovered."""
+    dismissed_until: datetime | None = None
+    """From then on it counts again, recovered or not."""
     note: str = ""
     """Why the newest figure says nothing; empty when it does."""
 
@@ -113,7 +117,7 @@ class Series:
         return cls(windows=windows, note=document.get("note", ""), **moments)
 
 
-_MOMENTS = ("floor", "judged", "raised", "mark", "held", "known", "seen")
+_MOMENTS = ("floor", "judged", "raised", "mark", "held", "known", "seen", "dismissed", "dismissed_until")
 
 
 def verdict_of(rule: Rule, figure: Judged) -> Verdict | None:
@@ -202,8 +206,8 @@ def _judged(
         windows = tuple([one for one in windows if one.end > floor])
     if merged and (judged is None or merged[-1][0] > judged):
         judged = merged[-1][0]
-    return Series(
-        windows=windows, floor=floor, judged=judged, raised=raised, mark=mark, held=held if merged else None,
+    return replace(
+        series, windows=windows, floor=floor, judged=judged, raised=raised, mark=mark, held=held if merged else None,
         known=known, seen=seen, note=note,
     )  # fmt: skip
 

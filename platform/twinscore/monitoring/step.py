@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from twinscore.monitoring.condition import Missing
+from twinscore.monitoring.dismissal import heeded
 from twinscore.monitoring.follow import closed, going, over
 from twinscore.monitoring.incident import AlertState, IncidentKey, RuleState, key_in
 from twinscore.monitoring.judge import Series, advanced, rejudged, silence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from twinscore.monitoring.rule import Cadence, Rule
     from twinscore.monitoring.selector import SeriesKey
 
-__all__ = ["dismiss", "step", "step_all"]
+__all__ = ["step", "step_all"]
 
 _FORGOTTEN = timedelta(days=90)
 """What was not heard of for so long, or is over for so long, is let go of."""
@@ -66,7 +67,7 @@ def step(rule: Rule, state: RuleState, figures: Iterable[Figure], now: datetime)
     series = _series(rule, state, figures, now)
     raised: dict[IncidentKey, list[SeriesKey]] = {}
     for key, one in series.items():
-        if one.raised is not None:
+        if one.raised is not None and one.dismissed is None:
             raised.setdefault(key_in(rule, key), []).append(key)
     incidents = dict(state.incidents)
     for name in sorted({*raised, *(one.key for one in state.open)}):
@@ -80,30 +81,6 @@ def step(rule: Rule, state: RuleState, figures: Iterable[Figure], now: datetime)
     return replace(state, series=series, incidents=kept), tuple(orders)
 
 
-def dismiss(
-    rule: Rule, state: RuleState, incident_id: str, now: datetime, *, by: str, reason: str
-) -> tuple[RuleState, tuple[Order, ...]]:
-    """Return the state after a person ended an incident, such as one about a feature that is no longer there.
-
-    What broke the rule until now counts no more; new figures may open it again.
-    """
-    found = next((one for one in state.open if one.id == incident_id), None)
-    if found is None:
-        return state, ()
-    series = dict(state.series)
-    for key, one in state.series.items():
-        if key_in(rule, key) != found.key:
-            continue
-        if isinstance(rule.when, Missing):
-            del series[key]
-        else:
-            floor = one.judged or one.floor
-            series[key] = replace(one, windows=(), floor=floor, raised=None, mark=None, held=None)
-    ended, orders = closed(state, found, now, f"Ended by {by}: {reason}")
-    since = now if isinstance(rule.when, Missing) else state.since
-    return replace(state, since=since, series=series, incidents={**state.incidents, ended.key: ended}), orders
-
-
 def _fitting(rule: Rule, state: RuleState, now: datetime) -> tuple[RuleState, list[Order]]:
     """Return a state that was made under the rule as it is now."""
     orders: tuple[Order, ...] = ()
@@ -111,6 +88,8 @@ def _fitting(rule: Rule, state: RuleState, now: datetime) -> tuple[RuleState, li
         state, orders = _retired(state, now, "The rule looks at other figures now.")
     if not state.shape:
         state = replace(state, shape=rule.shape, judgement=rule.judgement, since=state.since or now)
+    if state.each != rule.each:
+        state = replace(state, each=rule.each)
     if state.judgement != rule.judgement:
         series = {key: rejudged(one, rule) for key, one in state.series.items()}
         state = replace(state, judgement=rule.judgement, series=series)
@@ -140,6 +119,7 @@ def _series(rule: Rule, state: RuleState, figures: Iterable[Figure], now: dateti
         series[key] = advanced(series.get(key, _EMPTY), rule, some)
     if missing:
         _listen(rule, state, series, found, now)
+    series |= {key: heeded(one, rule, now) for key, one in series.items() if one.dismissed is not None}
     old = [key for key, one in series.items() if one.raised is None and one.seen and now - one.seen > _FORGOTTEN]
     for key in old:
         del series[key]

@@ -19,6 +19,7 @@ from twinscore.online.asked import Asked
 from twinscore.online.caller import DEPLOYMENT, Scored
 from twinscore.online.footprint import MIB, Footprint, memory_bytes
 from twinscore.online.request import Limits
+from twinscore.online.serve_config import applications, making
 from twinscore.online.switch import load_endpoint
 from twinscore.rollout.plan import Role
 
@@ -193,9 +194,7 @@ def start_challenger(
 
 def app_state(app: str) -> tuple[AppState, str]:
     """Return how the application of a challenger is, and Serve's words when it does not run."""
-    from ray import serve
-
-    found = serve.status().applications.get(app)
+    found = applications().get(app)
     if found is None:
         return "gone", ""
     status = str(getattr(found.status, "value", found.status))
@@ -211,7 +210,7 @@ def remove_challenger(app: str) -> None:
     """Take a challenger's application away; removing what is not there changes nothing."""
     from ray import serve
 
-    if app in serve.status().applications:
+    if app in applications():
         serve.delete(app, _blocking=False)
 
 
@@ -230,26 +229,25 @@ def _application(
     scale: dict[str, Any] = {"num_replicas": options.replicas}
     if options.max_replicas is not None and options.max_replicas > options.replicas:
         scale = {"autoscaling_config": {"min_replicas": options.replicas, "max_replicas": options.max_replicas}}
-    wrap = serve.deployment(
-        name=DEPLOYMENT,
-        ray_actor_options={"num_cpus": options.cpus},
-        max_ongoing_requests=options.max_ongoing_requests,
-        max_queued_requests=options.max_queued_requests,
-        graceful_shutdown_timeout_s=2,
-        graceful_shutdown_wait_loop_s=0.5,
-        health_check_period_s=2,
-        health_check_timeout_s=5,
-        max_constructor_retry_count=3,
-        logging_config={"enable_access_log": False},
-        **scale,
-    )
+    with making():
+        wrap = serve.deployment(
+            name=DEPLOYMENT,
+            ray_actor_options={"num_cpus": options.cpus},
+            max_ongoing_requests=options.max_ongoing_requests,
+            max_queued_requests=options.max_queued_requests,
+            graceful_shutdown_timeout_s=2,
+            graceful_shutdown_wait_loop_s=0.5,
+            health_check_period_s=2,
+            health_check_timeout_s=5,
+            max_constructor_retry_count=3,
+            logging_config={"enable_access_log": False},
+            **scale,
+        )
     folder = bundle_store(settings).path(one.digest)
     return wrap(replica).bind(str(folder), one.digest, model, one.version, Limits.of(settings), role, options.memory_mb)
 
 
 def challenger_apps(model: str) -> list[str]:
     """Return the applications beside a model's gateway that Serve has, in whatever state."""
-    from ray import serve
-
     prefixes = tuple([app_name(model, role, "") for role in get_args(Role)])
-    return [app for app in serve.status().applications if app.startswith(prefixes)]
+    return [app for app in applications() if app.startswith(prefixes)]

@@ -21,7 +21,7 @@ from twinscore.errors import ModelNotReady, SchemaMismatch
 from twinscore.online.beside import apply_plan, remove_all_beside
 from twinscore.online.replica import GatewayReplica
 from twinscore.online.routes import DEPLOYMENT, make_live
-from twinscore.online.serve_config import read_user_config
+from twinscore.online.serve_config import applications, read_user_config
 from twinscore.online.spec import ServeSpec
 from twinscore.rollout.plan import promoted
 from twinscore.rollout.routing import Routing, Target
@@ -179,9 +179,7 @@ def _next(model: str, live: Target, config: dict[str, Any] | None) -> Routing:
 
 def _answers(model: str) -> bool:
     """Tell whether a model's application is well, so that its replicas need not be made anew."""
-    from ray import serve
-
-    found = serve.status().applications.get(model)
+    found = applications().get(model)
     return found is not None and found.status == "RUNNING"
 
 

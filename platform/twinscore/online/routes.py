@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from twinscore.errors import ModelNotReady, SchemaMismatch, StoreConflict
-from twinscore.online.serve_config import changing, read_user_config, running_replicas, write_user_config
+from twinscore.online.serve_config import applications, changing, read_user_config, running_replicas, write_user_config
 from twinscore.rollout.plan import promoted, rolled_back
 from twinscore.rollout.routing import Routing, Target, accept
 
@@ -55,9 +55,7 @@ def current_routing(model: str) -> Routing | None:
 
 def served_models() -> list[str]:
     """Return the models that have a gateway on this Ray."""
-    from ray import serve
-
-    return sorted(app for app, found in serve.status().applications.items() if DEPLOYMENT in found.deployments)
+    return sorted(app for app, found in applications().items() if DEPLOYMENT in found.deployments)
 
 
 def apply_routing(settings: Settings, model: str, routing: Routing, *, timeout_s: float = _TIMEOUT_S) -> Applied:
@@ -140,8 +138,6 @@ def _must_be_served(model: str) -> Routing:
 
 def _check(settings: Settings, current: Routing, routing: Routing) -> None:
     """Refuse what replicas could not do; asks no registry, and reads no disk for versions that replicas hold."""
-    from ray import serve
-
     from twinscore.bundle.files import read_bundle
     from twinscore.wiring import bundle_store
 
@@ -151,7 +147,7 @@ def _check(settings: Settings, current: Routing, routing: Routing) -> None:
         read_bundle(store.path(routing.live.digest))
     if not routing.beside:
         return
-    statuses = serve.status().applications
+    statuses = applications()
     live = read_bundle(store.path(routing.live.digest)).contract
     for one in routing.beside:
         status = statuses.get(one.app)

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Processes",
+    "applications",
     "changing",
+    "making",
     "processes_of",
     "read_user_config",
     "running_replicas",
@@ -33,6 +35,9 @@ _TAKEN_OVER_S = 15.0
 _POLL_S = 0.05
 _ENDING = {"STOPPING", "STOPPED"}
 _LOCKS: dict[str, threading.Lock] = {}
+_MAKING = threading.RLock()
+"""Held while Serve's own configuration is made: it registers modules for pickling as it does so, and drops them again,
+which fails when two threads are at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,24 @@ class Processes:
     """That run, or are on their way up."""
     ended: frozenset[str]
     """That are on their way down, or ended lately."""
+
+
+@contextmanager
+def making() -> Iterator[None]:
+    """Let one thread of this process at a time make Serve's own configurations, as `serve.deployment` does."""
+    with _MAKING:
+        yield
+
+
+def applications() -> dict[str, Any]:
+    """Return what `serve.status` tells of each application; threads may ask at the same time, which Ray's own forbids.
+
+    Serve makes a configuration of each deployment to tell this.
+    """
+    from ray import serve
+
+    with _MAKING:
+        return dict(serve.status().applications)
 
 
 @contextmanager
@@ -76,17 +99,15 @@ def write_user_config(
         ModelNotReady: Serve did not take it over in time.
     """
     import ray
-    from ray.serve._private.config import DeploymentConfig
     from ray.serve.generated import serve_pb2
 
     messages: Any = serve_pb2
-    serve_config: Any = DeploymentConfig
 
     found = _deployed(app, deployment)
     if found is None:
         raise KeyError(app)
     info = found.deployment_info
-    info.deployment_config.user_config = serve_config(user_config=config).to_proto().user_config
+    info.deployment_config.user_config = _as_message(config)
     info.deployment_config.version = info.version
     if scaling:
         _change_policy(info.deployment_config, scaling)
@@ -133,7 +154,18 @@ def _change_policy(message: Any, scaling: Mapping[str, Any]) -> None:
         return
     policy = config.autoscaling_config.policy
     policy.policy_kwargs = {**policy.policy_kwargs, **scaling}
-    message.autoscaling_config.policy.policy_kwargs = config.to_proto().autoscaling_config.policy.policy_kwargs
+    with _MAKING:
+        message.autoscaling_config.policy.policy_kwargs = config.to_proto().autoscaling_config.policy.policy_kwargs
+
+
+def _as_message(config: dict[str, Any]) -> bytes:
+    """Return a user configuration as Serve's messages carry it."""
+    from ray.serve._private.config import DeploymentConfig
+
+    serve_config: Any = DeploymentConfig
+    with _MAKING:
+        found: bytes = serve_config(user_config=config).to_proto().user_config
+    return found
 
 
 def _read(message: Any) -> Any:
@@ -141,7 +173,7 @@ def _read(message: Any) -> Any:
     from ray.serve._private.config import DeploymentConfig
 
     serve_config: Any = DeploymentConfig
-    with warnings.catch_warnings():
+    with _MAKING, warnings.catch_warnings():
         # Ray warns of a field that it wrote itself.
         warnings.filterwarnings("ignore", message=".*metrics_interval_s", category=DeprecationWarning)
         return serve_config.from_proto(message)
@@ -149,9 +181,7 @@ def _read(message: Any) -> Any:
 
 def running_replicas(app: str, deployment: str) -> int:
     """Return how many replicas of a deployment run; those that start get the configuration in force by themselves."""
-    from ray import serve
-
-    found = serve.status().applications.get(app)
+    found = applications().get(app)
     if found is None or deployment not in found.deployments:
         return 0
     states = found.deployments[deployment].replica_states

@@ -42,10 +42,18 @@ class KeptOrder:
 
 
 class AlertStates(Protocol):
-    """The state document of each model's rules."""
+    """The state of each model's rules: a small document that all readers want, and parts for whoever steps on."""
 
     def load(self, model: str) -> Stored | None:
-        """Return the state of a model's rules, None before the first save.
+        """Return the document of a model's rules, None before the first save.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        ...
+
+    def parts(self, model: str) -> dict[str, Any]:
+        """Return the parts of a model's state by name, all as of one moment.
 
         Raises:
             StoreUnavailable: the store does not answer.
@@ -61,10 +69,14 @@ class AlertStates(Protocol):
         lease: Lease | None,
         orders: Sequence[Order] = (),
         drafts: Sequence[Draft] = (),
+        parts: Mapping[str, Mapping[str, Any] | None] | None = None,
     ) -> Stored:
         """Keep a state, put its orders and enter drafts into the model's ledger: all of it, or nothing.
 
         An order whose id is there already is left as it is.
+
+        Args:
+            parts: those that changed, by name; None in place of one removes it. The others stay as they are.
 
         Raises:
             StoreConflict: the revision or the epoch of the lease is behind; the field `stale` is `revision` or `lease`.

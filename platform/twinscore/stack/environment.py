@@ -28,10 +28,13 @@ __all__ = [
     "mlflow_environment",
     "ray_client",
     "shell_environment",
+    "watch_environment",
 ]
 
 SERVE_PORTS = 4
 """How many free ports `head_environment` wants."""
+
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 # Ray's own knobs are RAY_<lower case>; they tune, they do not point anywhere, so a caller may set them.
 _FOREIGN = re.compile(r"(RAY_(?![a-z])|MLFLOW_|_MLFLOW_|TWINSCORE_|_TWINSCORE_)")
@@ -90,6 +93,20 @@ def mlflow_environment(settings: Settings) -> dict[str, str]:
 def edge_environment(settings: Settings) -> dict[str, str]:
     """Return the environment of the keeper of the edge, and of the proxy that it starts."""
     return {**_clean(settings), **_as_variables(settings)}
+
+
+def watch_environment(settings: Settings, ray_address: str | None) -> dict[str, str]:
+    """Return the environment of a process that looks at models, begun by a process of Ray's.
+
+    Args:
+        settings: of whoever begins it.
+        ray_address: the Ray that it may count on; None leaves that to the settings and the stack of the home.
+    """
+    found = {**_clean(settings), **_as_variables(settings), **dict.fromkeys(_ONE_THREAD, "1")}
+    if ray_address is None:
+        return found
+    secrets = {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH_")}
+    return {**found, **secrets, "TWINSCORE_RAY_ADDRESS": ray_address}
 
 
 def head_environment(settings: Settings, *, temp_dir: Path, token_path: Path, ports: Sequence[int]) -> dict[str, str]:
