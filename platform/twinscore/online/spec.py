@@ -136,6 +136,8 @@ class ServeSpec:
     """Requests that wait beyond that; more are answered 503 at once."""
     max_wait_ms: float = 40.0
     """Time that a request may have waited to be read; later ones are answered 503 at once while that goes on."""
+    grpc_port: int | None = None
+    """Where each machine's replicas speak the Open Inference Protocol over gRPC, too; None does not."""
     scaling: ScalingPolicy = ScalingPolicy()
     """When processes are added."""
     shutdown_s: float = 10.0
@@ -170,6 +172,8 @@ class ServeSpec:
             _refuse("max_queued_requests", "at least 1", self.max_queued_requests)
         if not self.max_wait_ms > 0:
             _refuse("max_wait_ms", "more than 0 milliseconds", self.max_wait_ms)
+        if self.grpc_port is not None and not 1 <= self.grpc_port <= 65_535:
+            _refuse("grpc_port", "1 to 65535", self.grpc_port)
         if self.shutdown_s <= 0:
             _refuse("shutdown_s", "more than 0 seconds", self.shutdown_s)
         if self.degrade is not None:
