@@ -7,6 +7,7 @@ import types
 import typing
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union
 
 import yaml
@@ -22,7 +23,7 @@ __all__ = ["changed", "errors_at", "load_document", "located", "read_value"]
 T = TypeVar("T")
 _WORDS = {
     str: "text", int: "a whole number", float: "a number", bool: "true or false",
-    dict: "a mapping", tuple: "a list",
+    date: "a day, such as 2026-01-31", dict: "a mapping", tuple: "a list",
 }  # fmt: skip
 
 
@@ -127,8 +128,8 @@ def errors_at(place: str, source: str) -> Iterator[None]:
 def read_value(kind: type[T], document: object, *, source: str, within: str = "") -> T:
     """Make a dataclass of a mapping: every key a field, every value of the field's type.
 
-    Fields may be text, numbers, truths, `Literal`, `tuple[X, ...]` (one X alone is a tuple of it), `dict[str, X]`,
-    another dataclass, `Any`, or one of these or None.
+    Fields may be text, numbers, truths, days, `Literal`, `tuple[X, ...]` (one X alone is a tuple of it),
+    `dict[str, X]`, another dataclass, `Any`, or one of these or None.
 
     Args:
         source: what the mapping is called in messages.
@@ -185,7 +186,7 @@ def _read(kind: Any, value: Any, name: str, source: str) -> Any:
     if is_dataclass(kind):
         return value if isinstance(value, kind) else read_value(kind, value, source=source, within=f"{name}.")  # type: ignore[arg-type]
     allowed = (int, float) if kind is float else (kind,)
-    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool) or isinstance(value, datetime):
         raise _wrong(name, value, _WORDS[kind], source)
     return value
 

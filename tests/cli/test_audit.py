@@ -98,6 +98,51 @@ def test_a_touched_log_is_named_with_exit_code_1(folder: Path) -> None:
     assert f"{path} is damaged" in tail.stderr
 
 
+def test_old_days_are_removed_as_the_deployment_says(folder: Path, home: Path) -> None:
+    """Shown first, then removed; held days and a deployment that says nothing remove nothing; `replay` says why."""
+    spec, silent, held = home / "loans.yaml", home / "silent.yaml", home / "held.yaml"
+    spec.write_text("model: loans\naudit: {keep: 30d}\n")
+    silent.write_text("model: loans\n")
+    held.write_text(
+        "model: loans\naudit:\n  keep: 30d\n  holds:\n    - {first: 2026-01-01, last: 2026-01-31, why: case 17}\n"
+    )
+    invoke("audit", "compact", "loans")
+    refused = invoke("audit", "expire", "loans", "--spec", silent)
+    kept = invoke("audit", "expire", "loans", "--spec", held)
+    dry = invoke("audit", "expire", "loans", "--spec", spec, "--dry-run", "--json")
+    removed = invoke("audit", "expire", "loans", "--spec", spec, "--by", "ann")
+    proved = invoke("audit", "verify", "loans")
+    replayed = invoke("audit", "replay", "loans", "q-3")
+
+    assert (1, True) == (refused.exit_code, "`audit.keep`" in refused.stderr)
+    assert "Removed 0 days" in kept.stdout
+    assert "2026-01-01: 13 rows in 1 files; stays, held: case 17" in kept.stdout
+    assert (True, 13) == (json.loads(dry.stdout)["dry_run"], json.loads(dry.stdout)["days"][0]["rows"])
+    assert "Removed 1 days" in removed.stdout
+    assert "whole r1: 13 records in 1 segments, 13 rows removed on purpose" in proved.stdout
+    assert 1 == replayed.exit_code
+    assert "It may be among the 13 rows received from 2026-01-01 to 2026-01-01" in replayed.stderr
+    assert "by ann: kept for 30d." in replayed.stderr
+
+
+def test_the_job_removes_old_days_too(
+    folder: Path, home: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With a deployment file the job goes on to what is old."""
+    spec = home / "loans.yaml"
+    spec.write_text("model: loans\naudit: {keep: 30d}\n")
+    script = repository / "jobs" / "compact_audit.py"
+    monkeypatch.setattr(sys, "argv", [str(script), "--model", "loans", "--spec", str(spec)])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(script), run_name="__main__")
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
+
+    compacted, expired = [line for line in lines if line.get("event") in ("compacted", "expired")]
+
+    assert (13, 13) == (compacted["rows"], expired["days"][0]["rows"])
+    assert [] == list(folder.glob("date=*"))
+
+
 def test_the_job_compacts(
     folder: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,6 +45,15 @@ def test_absent_keys_take_the_defaults(tmp_path: Path) -> None:
         ("model: adult\ndegrade: {version: '2', p99_ms: 50, share: half}\n", "one of needed, all"),
         ("model: adult\ndegrade: {version: '2', p99ms: 50}\n", "Did you mean 'p99_ms'"),
         ("model: adult\ndegrade: {scores: {ttl_s: 0}, p99_ms: 50}\n", "more than 0 seconds"),
+        ("model: adult\ngrpc_port: 0\n", "1 to 65535"),
+        ("model: adult\naudit: {keep: 400}\n", "audit.keep: 400, which must be text"),
+        ("model: adult\naudit: {keep: 400 days}\n", "a number with a unit"),
+        ("model: adult\naudit: {keep: 5h}\n", "at least 1d"),
+        ("model: adult\naudit: {holds: [{first: 2026-01-01, why: x}]}\n", "lacks last"),
+        ("model: adult\naudit: {holds: [{first: soon, last: 2026-01-01, why: x}]}\n", "must be a day, such as"),
+        ("model: adult\naudit: {holds: [{first: 2026-01-02, last: 2026-01-01, why: x}]}\n", "2026-01-02 or later"),
+        ("model: adult\naudit: {holds: [{first: 2026-01-01 10:00:00, last: 2026-01-01, why: x}]}\n", "must be a day"),
+        ("model: adult\naudit: {holds: [{first: 2026-01-01, last: 2026-01-01, why: ' '}]}\n", "held for"),
     ],
 )
 def test_wrong_specs_are_refused_by_name(tmp_path: Path, text: str, said: str) -> None:

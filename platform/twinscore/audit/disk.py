@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -88,6 +89,11 @@ class Disk:
     def unlink(self, path: Path) -> None:
         """Remove a file, if it is there."""
         path.unlink(missing_ok=True)
+
+    def remove_folder(self, path: Path) -> None:
+        """Remove a folder, if it is there and empty."""
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
     def sync_folder(self, folder: Path) -> None:
         """Put the names in the folder on the disk itself."""

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from twinscore.audit.places import parse_part
 from twinscore.audit.reader import read_model
 from twinscore.audit.rows import table_of
+from twinscore.audit.tombstone import is_removed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,12 @@ def find_request(
     for path in sorted(folder.glob("date=*/part-*.parquet")):
         if parse_part(path.name) is None:
             continue
-        table = pq.ParquetFile(path).read() if _may_have(path, request_id) else None
+        try:
+            table = pq.ParquetFile(path).read() if _may_have(path, request_id) else None
+        except FileNotFoundError:
+            if is_removed(folder, path.relative_to(folder).as_posix()):
+                continue  # meanwhile
+            raise
         if table is not None:
             found.append(table.filter(pc.equal(table.column("request_id"), request_id)))
     for entry in read_model(folder, on_damage=on_damage):

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -19,6 +19,8 @@ from twinscore.errors import AuditDamaged, StoreUnavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from twinscore.audit.tombstone import Tombstone
 
 __all__ = ["Head", "Part", "decode_head", "encode_head", "load_secret", "signed", "signed_by"]
 
@@ -56,6 +58,7 @@ class Head(msgspec.Struct, frozen=True, omit_defaults=True):
     signature: str = ""
 
 
+Signed = TypeVar("Signed", bound=msgspec.Struct)
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder(Head, strict=True).decode
 
@@ -78,13 +81,13 @@ def decode_head(data: bytes, source: str) -> Head:
         raise AuditDamaged(message, path=source, offset=0, sequence=None) from error
 
 
-def signed(head: Head, key: bytes) -> Head:
-    """Return the head with its signature."""
+def signed(head: Signed, key: bytes) -> Signed:
+    """Return a head, or another value with a `signature`, with that of all its other fields."""
     return msgspec.structs.replace(head, signature=_signature(head, key))
 
 
-def signed_by(head: Head, key: bytes) -> bool:
-    """Tell whether the head is as the holder of the key wrote it."""
+def signed_by(head: Head | Tombstone, key: bytes) -> bool:
+    """Tell whether a value is as the holder of the key wrote it."""
     return hmac.compare_digest(head.signature, _signature(head, key))
 
 
@@ -119,5 +122,5 @@ def load_secret(path: Path) -> bytes:
     return secret
 
 
-def _signature(head: Head, key: bytes) -> str:
+def _signature(head: msgspec.Struct, key: bytes) -> str:
     return hmac.new(key, _encode(msgspec.structs.replace(head, signature="")), hashlib.sha256).hexdigest()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
 from twinscore.audit.find import find_request
 from twinscore.audit.places import model_folder
 from twinscore.audit.replay import Replayed, replay_rows
+from twinscore.audit.tombstone import read_tombstones
 from twinscore.errors import FileUnreadable, ModelNotFound, near
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def replay_request(
     """Find a request in the log and score it again: one answer for each time that it was recorded.
 
     Raises:
-        ModelNotFound: the log does not have the request.
+        ModelNotFound: the log does not have the request; the message says which days were removed on purpose.
         BundleInvalid: the bundle that answered is not in the store, or its files were changed.
     """
     tables = find_request(folder, request_id, contracts_in(path_of), on_damage=on_damage)
@@ -79,7 +81,7 @@ def replay_request(
             else:
                 answers.append(Replayed(0, rows.num_rows, (), "the request was refused before a version was asked"))
     if not answers:
-        message = f"The audit log {folder} has no request {request_id!r}."
+        message = f"The audit log {folder} has no request {request_id!r}.{_removed(folder)}"
         raise ModelNotFound(message, request_id=request_id)
     return answers
 
@@ -96,6 +98,21 @@ def load_known(path: Path) -> dict[str, tuple[int, str]]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = f"{path} is not what `twinscore audit verify --json` printed: {error}."
         raise FileUnreadable(message, path=str(path)) from error
+
+
+def _removed(folder: Path) -> str:
+    """Return what to say of days that were removed on purpose: no id is kept of them, so a request may be of one."""
+    stones = list(read_tombstones(folder).values())
+    if not stones:
+        return ""
+    newest = max(stones, key=lambda stone: stone.removed_us)
+    rows = sum([part.rows for stone in stones for part in stone.parts])
+    first, last = min([stone.day for stone in stones]), max([stone.day for stone in stones])
+    at = datetime.fromtimestamp(newest.removed_us / 1e6, UTC).date().isoformat()
+    return (
+        f" It may be among the {rows:,} rows received from {first} to {last} that were removed on purpose, the last on "
+        f"{at} by {newest.by}: {newest.why}."
+    )
 
 
 def _bundle(path_of: Callable[[str], Path], digest: str) -> Bundle:

@@ -4,11 +4,13 @@
 <lake>/audit/<model>/_streams/<stream>/0000000001.segment                          as written by one replica
 <lake>/audit/<model>/_streams/<stream>/0000000001.head                             what is left of a compacted one
 <lake>/audit/<model>/_streams/<stream>/0000000001.damaged                          why one was set aside
+<lake>/audit/<model>/_removed/YYYY-MM-DD-001.json                                  what of a day was removed on purpose
 """
 
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
 from twinscore.errors import AuditUnavailable
@@ -19,9 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOCK",
+    "REMOVED",
     "RESERVE",
     "STREAMS",
     "PartName",
+    "day_folder",
+    "days",
     "file_name",
     "model_folder",
     "numbers",
@@ -33,10 +38,13 @@ __all__ = [
 
 STREAMS = "_streams"
 """Folder of what is not compacted yet; readers of Parquet skip names that begin with `_`."""
+REMOVED = "_removed"
+"""Folder of tombstones."""
 LOCK = "lock"
 RESERVE = "reserve"
 
 _STREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_DAY = re.compile(r"date=(\d{4}-\d\d-\d\d)")
 _PART = re.compile(r"part-(.+)-(\d{10})-([0-9a-f]{12}|none)\.parquet")
 _FILE = re.compile(r"(\d{10})\.(segment|head|damaged)")
 
@@ -81,6 +89,17 @@ def numbers(names: Iterable[str], kind: str) -> list[int]:
     """
     found = (_FILE.fullmatch(name) for name in names)
     return sorted(int(match[1]) for match in found if match and match[2] == kind)
+
+
+def day_folder(day: date) -> str:
+    """Return the name of the folder of the rows that were received on a day, in UTC."""
+    return f"date={day.isoformat()}"
+
+
+def days(folder: Path) -> list[date]:
+    """Return the days of which a model's audit log has compacted rows, in order."""
+    names = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    return sorted(date.fromisoformat(match[1]) for name in names if (match := _DAY.fullmatch(name)))
 
 
 def part_name(stream: str, number: int, contract_digest: str) -> str:

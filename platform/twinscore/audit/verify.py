@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from twinscore.audit.disk import Disk
 from twinscore.audit.head import decode_head, signed_by
-from twinscore.audit.places import STREAMS, file_name, numbers, streams
+from twinscore.audit.places import REMOVED, STREAMS, file_name, numbers, streams
 from twinscore.audit.reader import read_segment
 from twinscore.audit.segment import first_chain
+from twinscore.audit.tombstone import read_tombstones
 from twinscore.errors import AuditDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["StreamState", "file_digest", "verify_model", "verify_stream"]
+    from twinscore.audit.tombstone import RemovedPart
+
+__all__ = ["StreamState", "file_digest", "removed_parts", "verify_model", "verify_stream"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class StreamState:
     """Of a last write that a crash cut short, or that is being written now."""
     faults: tuple[str, ...]
     """The first fault of each segment, in order, naming its file and record; empty when all is well."""
+    removed_rows: int = 0
+    """Rows that were removed on purpose: signed tombstones name their files."""
 
 
 def verify_model(
@@ -50,25 +55,55 @@ def verify_model(
         known: by stream, how many records an earlier verification counted, and the chain value it ended with.
     """
     known = known or {}
-    states = [verify_stream(stream, key, known=known.get(stream.name), disk=disk) for stream in streams(folder)]
+    removed, faults = removed_parts(folder, key, disk=disk)
+    states = [
+        verify_stream(stream, key, known=known.get(stream.name), removed=removed, disk=disk)
+        for stream in streams(folder)
+    ]
+    if faults:
+        states.append(StreamState(REMOVED, 0, 0, "", 0, faults))
     missing = sorted(set(known) - {state.stream for state in states})
     return states + [StreamState(name, 0, 0, "", 0, (f"{folder / STREAMS / name} is missing.",)) for name in missing]
 
 
+def removed_parts(
+    folder: Path, key: bytes, *, disk: Disk | None = None
+) -> tuple[dict[tuple[str, str], RemovedPart], tuple[str, ...]]:
+    """Return what signed tombstones name, by name and digest, and what is wrong with others."""
+    try:
+        stones = read_tombstones(folder, disk=disk)
+    except AuditDamaged as damaged:
+        return {}, (damaged.message,)
+    parts = [part for stone in stones.values() if signed_by(stone, key) for part in stone.parts]
+    faults = tuple([f"{path} was not signed with this key." for path, one in stones.items() if not signed_by(one, key)])
+    return {(part.name, part.sha256): part for part in parts}, faults
+
+
 def verify_stream(
-    folder: Path, key: bytes, *, known: tuple[int, str] | None = None, disk: Disk | None = None
+    folder: Path,
+    key: bytes,
+    *,
+    known: tuple[int, str] | None = None,
+    removed: Mapping[tuple[str, str], RemovedPart] | None = None,
+    disk: Disk | None = None,
 ) -> StreamState:
-    """Verify one stream: chain, sequence, seals, missing segments, and the Parquet files of compacted ones."""
+    """Verify one stream: chain, sequence, seals, missing segments, and the Parquet files of compacted ones.
+
+    Args:
+        known: how many records an earlier verification counted, and the chain value it ended with.
+        removed: files that were removed on purpose, see `removed_parts`.
+    """
+    removed = removed or {}
     disk = disk or Disk()
     names = disk.names(folder)
     heads, segments = set(numbers(names, "head")), set(numbers(names, "segment"))
     expected: tuple[int, bytes] | None = (1, first_chain(folder.name))
-    records = torn = 0
+    records = torn = gone = 0
     faults: list[str] = []
     for number in range(1, max(heads | segments, default=0) + 1):
         path = folder / file_name(number, "head" if number in heads else "segment")
         try:
-            found = _head_link(disk, path, key) if number in heads else _segment_link(disk, path, key, known)
+            found = _head_link(disk, path, key, removed) if number in heads else _segment_link(disk, path, key, known)
         except AuditDamaged as damaged:
             faults.append(damaged.message)
             expected = None
@@ -83,11 +118,12 @@ def verify_stream(
                 "a segment was removed, replaced or moved."
             )
         records, torn = found.first - 1 + found.records, found.torn_bytes
+        gone += found.removed_rows
         expected = (records + 1, found.chain)
     if known is not None and known[0] > records and not faults:
         faults.append(f"{folder} has {records} records, and had {known[0]}: its end was removed.")
     last = "" if expected is None else expected[1].hex()
-    return StreamState(folder.name, len(heads | segments), records, last, torn, tuple(faults))
+    return StreamState(folder.name, len(heads | segments), records, last, torn, tuple(faults), gone)
 
 
 class _Link(NamedTuple):
@@ -98,6 +134,7 @@ class _Link(NamedTuple):
     records: int
     chain: bytes
     torn_bytes: int
+    removed_rows: int = 0
 
 
 def _segment_link(disk: Disk, path: Path, key: bytes, known: tuple[int, str] | None) -> _Link:
@@ -113,18 +150,21 @@ def _segment_link(disk: Disk, path: Path, key: bytes, known: tuple[int, str] | N
     return _Link(header.first_sequence, header.previous_chain, segment.records, segment.chain, segment.torn_bytes)
 
 
-def _head_link(disk: Disk, path: Path, key: bytes) -> _Link:
+def _head_link(disk: Disk, path: Path, key: bytes, removed: Mapping[tuple[str, str], RemovedPart]) -> _Link:
     head = decode_head(disk.read(path), str(path))
     if not signed_by(head, key):
         _refuse(path, "was not signed with this key")
     if (head.stream, head.segment) != (path.parent.name, int(path.stem)):
         _refuse(path, f"says that it is of segment {head.segment} of stream {head.stream}")
+    gone = 0
     for part in head.parts or ():
         file = path.parent.parent.parent / part.name
-        if file_digest(file) != part.sha256:
+        if (part.name, part.sha256) in removed and not file.exists():
+            gone += part.rows
+        elif file_digest(file) != part.sha256:
             _refuse(file, "is not the file that compaction wrote")
     return _Link(
-        head.first_sequence, bytes.fromhex(head.previous_chain), head.records, bytes.fromhex(head.chain), torn_bytes=0
+        head.first_sequence, bytes.fromhex(head.previous_chain), head.records, bytes.fromhex(head.chain), 0, gone
     )
 
 

@@ -19,6 +19,7 @@ from twinscore.audit.head import decode_head
 from twinscore.audit.places import STREAMS, file_name
 from twinscore.audit.reader import entries_of, read_segment
 from twinscore.audit.rows import table_of
+from twinscore.audit.tombstone import is_removed
 from twinscore.errors import AuditDamaged
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from twinscore.audit.window import Piece
     from twinscore.contract.model import Contract
 
-__all__ = ["PieceState", "piece_state", "read_watched"]
+__all__ = ["PieceState", "is_whole", "piece_state", "read_watched"]
 
 ColumnsOf = Callable[[Sequence[str], Sequence[str]], list[str]]
 _BATCH_ROWS = 65_536
@@ -68,6 +69,21 @@ def piece_state(folder: Path, piece: Piece) -> PieceState | None:
             continue
         return PieceState(f"segment {facts.st_size} {facts.st_mtime_ns}", "")
     return None
+
+
+def is_whole(folder: Path, piece: Piece) -> bool:
+    """Tell whether nothing of a piece of the log in `folder` was removed on purpose.
+
+    Raises:
+        AuditDamaged: what compaction left of it is no head.
+    """
+    head = folder / STREAMS / piece.stream / file_name(piece.segment, "head")
+    try:
+        parts = decode_head(head.read_bytes(), str(head)).parts or ()
+    except FileNotFoundError:
+        return True  # not compacted
+    missing = [part.name for part in parts if not (folder / part.name).exists()]
+    return not any(is_removed(folder, name) for name in missing)
 
 
 def read_watched(

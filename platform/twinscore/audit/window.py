@@ -18,6 +18,7 @@ from twinscore.audit.head import decode_head
 from twinscore.audit.places import STREAMS, file_name, numbers, streams
 from twinscore.audit.reader import entries_of, read_segment
 from twinscore.audit.rows import table_of
+from twinscore.audit.tombstone import is_removed
 from twinscore.errors import AuditDamaged
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def read_piece(
 ) -> list[pa.Table]:
     """Return the rows of a piece that a version was asked for, a table for each contract: (n_rows, log_schema).
 
+    Rows that were removed on purpose are left out.
+
     Args:
         folder: of the model's audit log.
         contract_of: the contract of a bundle, by the bundle's digest.
@@ -111,7 +114,12 @@ def _compacted(folder: Path, head: Path, window: Window, roles: Sequence[str], d
         day = datetime.fromisoformat(f"{part.name.partition('/')[0].removeprefix('date=')}T00:00:00+00:00")
         if day + timedelta(days=1) <= first or day >= end:
             continue
-        table = pq.ParquetFile(folder / part.name).read()
+        try:
+            table = pq.ParquetFile(folder / part.name).read()
+        except FileNotFoundError:
+            if is_removed(folder, part.name, disk=disk):
+                continue
+            raise
         kept = table.filter(
             (pc.field("received_at") >= first) & (pc.field("received_at") < end)
             & pc.field("role").isin(list(roles)) & (pc.field("contract_digest") != "") & pc.field("row").is_valid()

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from twinscore.audit.places import model_folder
-from twinscore.audit.watched import PieceState, piece_state
+from twinscore.audit.places import REMOVED, model_folder
+from twinscore.audit.watched import PieceState, is_whole, piece_state
 from twinscore.audit.window import Piece, pieces_of
 from twinscore.batch.runs import known_runs
+from twinscore.batch.watch_labels import labels_token, placed_labels
 from twinscore.batch.watch_run import run_state
 from twinscore.monitoring.tally import PARTS
 
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from twinscore.monitoring.spec import MonitorSpec
-    from twinscore.ports.window_store import SourceEntry
+    from twinscore.ports.window_store import SourceEntry, WindowStore
 
-__all__ = ["Source", "how_of", "sources_of", "what_is_due"]
+__all__ = ["Source", "how_of", "sources_of", "unread_pieces", "what_is_due"]
 
 _COUNTS = 2
 """Raised when rows are counted in another way, so that all sources are counted anew."""
@@ -57,9 +58,11 @@ class Source:
 def sources_of(lake: Path, model: str, spec: MonitorSpec) -> Iterator[Source]:
     """Yield every source that there is now: the log's pieces in order, then the runs by id, refused ones too."""
     log = model_folder(lake, model)
+    removed_nothing = not (log / REMOVED).is_dir()
     for piece in pieces_of(log) if log.is_dir() else []:
         state = piece_state(log, piece)
-        if state is not None:
+        # What was counted of rows that were removed since stays as it is: there is nothing to count it anew from.
+        if state is not None and (removed_nothing or is_whole(log, piece)):
             yield Source(
                 f"audit-{piece.stream}-{piece.segment:010d}", "piece", stream=piece.stream, segment=piece.segment,
                 token=state.token, chain=state.chain,
@@ -75,6 +78,21 @@ def how_of(spec: MonitorSpec) -> str:
     labels = None if spec.labels is None else asdict(spec.labels)
     facts = [_COUNTS, sorted(PARTS), spec.window, spec.segments, spec.groups, spec.attribution_share, labels]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def unread_pieces(store: WindowStore, lake: Path, model: str, spec: MonitorSpec, *, now: datetime) -> list[Piece]:
+    """Return the pieces of a model's log whose rows the next look would read.
+
+    Raises:
+        FileUnreadable, SchemaMismatch: the labels cannot be read.
+    """
+    token = "" if spec.labels is None else labels_token(spec.labels, placed_labels(spec.labels, lake))
+    entries = store.entries()
+    return [
+        source.piece for source in sources_of(lake, model, spec)
+        if source.kind == "piece"
+        and what_is_due(source, entries.get(source.name), spec, labels_token=token, now=now) is not None
+    ]  # fmt: skip
 
 
 def what_is_due(

@@ -1,4 +1,4 @@
-"""Commands that look into the audit log, prove it whole, compact it, and score past requests again."""
+"""Commands that look into the audit log, prove it whole, compact it, remove old days, and score again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["audit_app"]
 
 audit_app = typer.Typer(
-    help="The durable record of every answered request: look, prove, compact, replay.", no_args_is_help=True
+    help="The durable record of every answered request: look, prove, compact, replay, expire.", no_args_is_help=True
 )
 
 _Model = Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]
@@ -53,7 +53,9 @@ def verify_command(
         for state in states:
             verdict = "[red]damaged[/]" if state.faults else "[green]whole[/]"
             console.print(
-                f"{verdict} {state.stream}: {state.records:,} records in {state.segments:,} segments", highlight=False
+                f"{verdict} {state.stream}: {state.records:,} records in {state.segments:,} segments"
+                + (f", {state.removed_rows:,} rows removed on purpose" if state.removed_rows else ""),
+                highlight=False,
             )
             for fault in state.faults:
                 console.print(f"  {fault}", markup=False, highlight=False, soft_wrap=True)
@@ -96,6 +98,46 @@ def compact_command(model: _Model, json_: _Json = False) -> None:
                 console.print(f"  {title}: {line}", markup=False, highlight=False, soft_wrap=True)
     if done.conflicts or done.damaged or done.waiting:
         raise typer.Exit(1)
+
+
+@audit_app.command("expire")
+def expire_command(
+    model: _Model,
+    spec: Annotated[
+        Path | None, typer.Option(help="Deployment file with `audit.keep`. Default: deployments/MODEL.yaml.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    by: Annotated[str | None, typer.Option(help="Who removes it. Default: the user.", show_default=False)] = None,
+    json_: _Json = False,
+) -> None:
+    """Remove compacted days older than the deployment keeps them; a signed tombstone says what went, when and why."""
+    import getpass
+    import json
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from twinscore.control.expiry import expire_log
+    from twinscore.online.spec import load_serve_spec
+    from twinscore.settings import load_settings
+
+    settings = load_settings()
+    served = load_serve_spec(spec or settings.deployments / f"{model}.yaml")
+    done = expire_log(settings, model, served, by=by or getpass.getuser(), dry_run=dry_run)
+    if json_:
+        typer.echo(json.dumps({"dry_run": dry_run, **asdict(done)}, indent=1))
+        return
+    console = Console()
+    verb = "Would remove" if dry_run else "Removed"
+    rows, size = sum(day.rows for day in done.removed), sum(day.size_bytes for day in done.removed)
+    console.print(
+        f"[green]{verb}[/] {len(done.removed):,} days before {done.before}: {rows:,} rows, {size / 1e6:,.1f} MB",
+        highlight=False,
+    )
+    for day in done.days:
+        line = f"  {day.day}: {day.rows:,} rows in {day.files:,} files"
+        console.print(line + "".join(f"; stays, {why}" for why in day.kept), markup=False, highlight=False,
+                      soft_wrap=True)  # fmt: skip
 
 
 @audit_app.command("tail")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from twinscore.contract.model import Contract
 
-__all__ = ["ColumnDecoder"]
+__all__ = ["ColumnDecoder", "column_of"]
 
 _NONE = type(None)
 _PLAIN: dict[str, frozenset[type]] = {
@@ -65,14 +65,15 @@ class ColumnDecoder:
     def _table(self, columns: Any) -> pa.Table | None:
         arrays = []
         for values, kind, field in zip(columns, self._kinds, self._schema, strict=True):
-            array = _array(values, kind, field.type)
+            array = column_of(values, kind, field.type)
             if array is None:
                 return None
             arrays.append(array)
         return pa.table(arrays, schema=self._schema)
 
 
-def _array(values: Sequence[Any], kind: str, arrow: pa.DataType) -> pa.Array | None:
+def column_of(values: Sequence[Any], kind: str, arrow: pa.DataType) -> pa.Array | None:
+    """Return decoded JSON values as a column of a contract type, which `kind` names, or None in doubt."""
     found = set(map(type, values))
     found.discard(_NONE)
     plain = _PLAIN.get(kind)

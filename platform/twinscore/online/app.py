@@ -57,13 +57,13 @@ class GatewayApp:
         call = await _read_call(scope, receive, self.gateway)
         if call is None:  # the client went away
             return
-        status, headers, body = await self._answer(call)
+        status, headers, body = await self.answer(call)
         if not self.echo_request_id:
             headers = tuple([header for header in headers if header[0] != b"x-request-id"])
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    async def _answer(self, call: Call | Answer) -> Answer:
+    async def answer(self, call: Call | Answer) -> Answer:
         """Return the answer once its record is durable, or the one that says that it could not be made so."""
         if isinstance(call, Answer):
             self._tally.turned_away("too_large", call.status)

@@ -15,7 +15,8 @@ from twinscore.contract.verdict import Fault, pointer
 from twinscore.errors import BundleInvalid
 from twinscore.online.answer import MAX_FAULTS, Prediction, Uncertainty
 from twinscore.online.asked import NOT_REQUESTED, Asked, Outcome, RowsRefusedError
-from twinscore.online.request import Limits
+from twinscore.online.json_columns import JsonColumns
+from twinscore.online.request import Limits, check_body
 from twinscore.online.scored import predictions_of, refused
 
 if TYPE_CHECKING:
@@ -63,9 +64,10 @@ class Endpoint:
         self.n_columns = len(bundle.contract.columns)
         self.has_instances_column = any(column.name == "instances" for column in bundle.contract.columns)
         self.columns = ColumnDecoder(bundle.contract)
+        self._json = JsonColumns(bundle.contract, fewest_rows=ROW_WISE_MAX + 1, most_rows=self.limits.max_rows)
         self.decode = RowDecoder(bundle.contract).decode
         self._contract = bundle.contract
-        self._key = bundle.contract.key
+        self.key = bundle.contract.key
         self._scorer = RowScorer(bundle)
         self._check_row = bundle.checker.check_row
         self._check_and_score = check_and_score
@@ -108,6 +110,17 @@ class Endpoint:
         rows: list[dict[str, Any]] = table_to_rows(table.slice(fullest, 1))
         return rows[0]
 
+    def table_of_json(self, body: bytes, content_type: str | None) -> pa.Table | None:
+        """Return the many clean rows of a native JSON body, (n_rows, contract.columns), or None in doubt.
+
+        Raises:
+            MediaTypeUnsupported, RequestTooLarge: as `read_rows`, of a body that may hold many.
+        """
+        if len(body) < self._json.fewest_bytes:
+            return None
+        check_body(body, content_type, self.limits)
+        return self._json.table_of(body)
+
     def ask(self, instances: Sequence[object], *, at: str, partial: bool, extra: Any = None) -> Asked:
         """Return what JSON rows ask for: many clean ones as a table, few or faulty ones row by row."""
         if len(instances) > ROW_WISE_MAX:
@@ -145,7 +158,7 @@ class Endpoint:
         assert outcome.scored is not None
         assert outcome.accepted is not None
         accepted = outcome.accepted.tolist()
-        found = predictions_of(outcome.table, outcome.scored, accepted, self._key, outcome.faults)
+        found = predictions_of(outcome.table, outcome.scored, accepted, self.key, outcome.faults)
         if outcome.no_explanation != NOT_REQUESTED:
             for prediction in found:
                 if prediction.score is not None:
@@ -191,7 +204,7 @@ class Endpoint:
         return self._prediction(position, self._key_of(row), self._scorer.score(row, flagged=flagged))
 
     def _key_of(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: row[name] for name in self._key}
+        return {name: row[name] for name in self.key}
 
     def _prediction(self, position: int, key: dict[str, Any], values: Mapping[str, Any]) -> Prediction:
         return Prediction(

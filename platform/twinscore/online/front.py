@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from twinscore.audit.writer import Piece
     from twinscore.online.gateway import Gateway
+    from twinscore.online.grpc_listener import GrpcListener
     from twinscore.online.metrics import Metrics
     from twinscore.ports.listener_roster import ListenerRoster
     from twinscore.settings import Settings
@@ -57,10 +58,11 @@ class Front:
         host: address that edges reach this machine by.
         audit: whether and how answers are recorded.
         limits: of the listener.
+        grpc_port: where gRPC is spoken too; None does not.
 
     Raises:
         AuditUnavailable: the log cannot be opened.
-        SettingsInvalid: the address is not a loopback one, and no key or issuer guards it.
+        SettingsInvalid: the address is not a loopback one, and no key or issuer guards it; or the gRPC port is taken.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Front:
         host: str = "127.0.0.1",
         audit: AuditPolicy | None = None,
         limits: ListenerLimits | None = None,
+        grpc_port: int | None = None,
     ) -> None:
         self._audit = audit or AuditPolicy()
         self._gateway = gateway
@@ -97,6 +100,17 @@ class Front:
             limits=limits,
             load=self._load,
         )
+        self.grpc: GrpcListener | None = None
+        if grpc_port is not None:
+            from twinscore.online.grpc_listener import GrpcListener
+
+            self.grpc = GrpcListener(
+                gateway,
+                host=host,
+                port=grpc_port,
+                commit=None if self.writer is None else self.commit,
+                max_waiting=(limits or ListenerLimits()).max_waiting,
+            )
         self._show(gateway.metrics)
         self._state: str = "ready"
         self._closing = threading.Event()
@@ -146,6 +160,8 @@ class Front:
         self._state = "draining"
         self._announce()
         time.sleep(_EDGES_NOTICE_S)
+        if self.grpc is not None:
+            self.grpc.close(timeout_s)
         self.listener.drain(timeout_s)
         self._closing.set()
         self._thread.join(RENEW_S * 2)

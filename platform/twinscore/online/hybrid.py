@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    import pyarrow as pa
+
     from twinscore.bundle.files import Bundle
     from twinscore.cache.spec import CacheSpec
     from twinscore.clock import Clock
@@ -129,6 +131,10 @@ class HybridEndpoint(Endpoint):
         if self._features is not None:
             said["features"] = {"problem": self._features.problem}
         return {**super().facts(), "cache": said}
+
+    def table_of_json(self, body: bytes, content_type: str | None) -> pa.Table | None:
+        """Return None: each row has a key of its own."""
+        return None
 
     def ask(self, instances: Sequence[object], *, at: str, partial: bool, extra: Any = None) -> Asked:
         """Return what JSON rows ask for, row by row: each has a key of its own."""

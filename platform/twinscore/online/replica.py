@@ -78,6 +78,7 @@ class GatewayReplica:
             limits=ListenerLimits(
                 max_waiting=spec.max_ongoing_requests + spec.max_queued_requests, max_wait_s=spec.max_wait_ms / 1e3
             ),
+            grpc_port=spec.grpc_port,
         )
         self._front: Front | None = None
         self._app = GatewayApp(

@@ -16,7 +16,7 @@ from twinscore.online.asked import RowsRefusedError
 if TYPE_CHECKING:
     from twinscore.settings import Settings
 
-__all__ = ["Limits", "body_too_large", "read_rows"]
+__all__ = ["Limits", "body_too_large", "check_body", "read_rows"]
 
 _JSON = re.compile(r'application/json(?:\s*;\s*charset\s*=\s*"?utf-8"?)?', re.IGNORECASE)
 _EXTRA_MEMBERS = 10_000
@@ -58,15 +58,7 @@ def read_rows(
         MediaTypeUnsupported, RequestTooLarge, RequestMalformed: the body cannot be read.
         RowsRefusedError: it is JSON of another shape.
     """
-    plain = content_type == "application/json"
-    if not plain and (content_type is None or _JSON.fullmatch(content_type.strip()) is None):
-        message = "The content type is not one that is read; send application/json in UTF-8, or an Arrow stream."
-        raise MediaTypeUnsupported(message, expected="application/json")
-    if len(body) > limits.max_body_bytes:
-        raise body_too_large(limits)
-    if not body:
-        message = "The body is empty; expected a JSON object."
-        raise RequestMalformed(message)
+    check_body(body, content_type, limits)
     value = strict_json.decode(body)
     if not isinstance(value, dict):
         expected = 'a row object or {"instances": [row, ..]}'
@@ -80,6 +72,19 @@ def read_rows(
         raise _wrong_shape(_INSTANCES, "type", "an array of rows", rows)
     _refuse_flood([value], n_columns)
     return [value], _TOP
+
+
+def check_body(body: bytes, content_type: str | None, limits: Limits) -> None:
+    """Refuse a body that is not called JSON, too large or empty, without reading it; raises as `read_rows`."""
+    plain = content_type == "application/json"
+    if not plain and (content_type is None or _JSON.fullmatch(content_type.strip()) is None):
+        message = "The content type is not one that is read; send application/json in UTF-8, or an Arrow stream."
+        raise MediaTypeUnsupported(message, expected="application/json")
+    if len(body) > limits.max_body_bytes:
+        raise body_too_large(limits)
+    if not body:
+        message = "The body is empty; expected a JSON object."
+        raise RequestMalformed(message)
 
 
 def body_too_large(limits: Limits) -> RequestTooLarge:

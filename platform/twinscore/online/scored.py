@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from twinscore.contract.verdict import Fault
     from twinscore.online.asked import Outcome
 
-__all__ = ["DEGRADED", "cells_of", "columns_of", "degraded_rows", "errors_of", "predictions_of", "refused"]
+__all__ = ["DEGRADED", "cells_of", "columns_of", "degraded_rows", "errors_of", "keys_of", "predictions_of", "refused"]
 
 DEGRADED = "degraded"
 """The column of an answer that tells which rows the cheaper way answered; only there when it answered some."""
@@ -64,7 +64,7 @@ def predictions_of(
         key: columns that a prediction repeats.
         faults: of the rows that were not, each with the path of its row.
     """
-    keys = _keys_of(table, key)
+    keys = keys_of(table, key)
     if scored.num_rows == table.num_rows:
         return list(_scored(range(table.num_rows), keys, scored))
     places = [place for place, taken in enumerate(accepted) if taken]
@@ -134,7 +134,8 @@ def _columns_of_predictions(predictions: Sequence[Prediction]) -> dict[str, list
     }
 
 
-def _keys_of(table: pa.Table, key: Sequence[str]) -> list[dict[str, Any]]:
+def keys_of(table: pa.Table, key: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the cells of the key of every row, by name."""
     if len(key) == 1 and (pa.types.is_integer(kind := table.schema.field(key[0]).type) or pa.types.is_string(kind)):
         name = key[0]
         return [{name: value} for value in cells_of(table.column(name))]

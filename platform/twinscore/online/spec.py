@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
 from twinscore.cache.spec import CacheSpec, read_cache_spec
 from twinscore.document import load_document, located, read_value
 from twinscore.errors import SettingsInvalid
+from twinscore.monitoring.quantity import seconds_of
 from twinscore.monitoring.rule_file import read_monitor
 from twinscore.monitoring.rule_needs import first_asking
 from twinscore.monitoring.spec import MonitorSpec
@@ -17,7 +19,24 @@ from twinscore.rollout.plan import RoutingPlan
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["AuditPolicy", "ExplainPolicy", "ScalingPolicy", "ServeSpec", "load_serve_spec"]
+__all__ = ["AuditPolicy", "ExplainPolicy", "LegalHold", "ScalingPolicy", "ServeSpec", "load_serve_spec"]
+
+_SHORTEST_KEEP_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegalHold:
+    """Days of the audit log that somebody may ask for, the first and the last of them included."""
+
+    first: date
+    last: date
+    why: str
+
+    def __post_init__(self) -> None:
+        if self.last < self.first:
+            _refuse("audit.holds.last", f"{self.first} or later", self.last.isoformat())
+        if not self.why.strip():
+            _refuse("audit.holds.why", "what the days are held for", self.why)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +54,16 @@ class AuditPolicy:
     """Whether the answers of shadows are recorded too, after the answer has left."""
     shadow_free_mb: int = 512
     """Disk space that records of shadows leave to those of answers; with less to spare they are left out."""
+    keep: str | None = None
+    """How long compacted rows are kept, such as `400d`, counted from the end of their day; None keeps them for ever."""
+    holds: tuple[LegalHold, ...] = ()
+    """Days that stay however old they are."""
 
     def __post_init__(self) -> None:
         if self.shadow_free_mb < 0:
             _refuse("audit.shadow_free_mb", "0 or more", self.shadow_free_mb)
+        if self.keep is not None and seconds_of(self.keep, "audit.keep") < _SHORTEST_KEEP_S:
+            _refuse("audit.keep", "at least 1d", self.keep)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +136,8 @@ class ServeSpec:
     """Requests that wait beyond that; more are answered 503 at once."""
     max_wait_ms: float = 40.0
     """Time that a request may have waited to be read; later ones are answered 503 at once while that goes on."""
+    grpc_port: int | None = None
+    """Where each machine's replicas speak the Open Inference Protocol over gRPC, too; None does not."""
     scaling: ScalingPolicy = ScalingPolicy()
     """When processes are added."""
     shutdown_s: float = 10.0
@@ -145,6 +172,8 @@ class ServeSpec:
             _refuse("max_queued_requests", "at least 1", self.max_queued_requests)
         if not self.max_wait_ms > 0:
             _refuse("max_wait_ms", "more than 0 milliseconds", self.max_wait_ms)
+        if self.grpc_port is not None and not 1 <= self.grpc_port <= 65_535:
+            _refuse("grpc_port", "1 to 65535", self.grpc_port)
         if self.shutdown_s <= 0:
             _refuse("shutdown_s", "more than 0 seconds", self.shutdown_s)
         if self.degrade is not None:

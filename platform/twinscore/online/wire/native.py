@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import structs
 
-from twinscore.online.answer import Answer, Predictions, Refusal, as_json, as_problem
+from twinscore.online.answer import Answer, Predictions, Refusal, as_bytes, as_json, as_problem
 from twinscore.online.asked import Asked, Outcome
 from twinscore.online.call import Call
 from twinscore.online.request import read_rows
 from twinscore.online.wire.arrow import ARROW_STREAM, read_stream, write_stream
 from twinscore.online.wire.format import wants_partial
+from twinscore.online.wire.json_answer import bulk_answer
 
 if TYPE_CHECKING:
     from twinscore.online.endpoint import Endpoint
@@ -39,6 +40,9 @@ class Native:
         content_type = call.header(b"content-type")
         if content_type == ARROW_STREAM:
             return read_stream(call.body, endpoint, partial=partial)
+        table = endpoint.table_of_json(call.body, content_type)
+        if table is not None:
+            return Asked((), at="/instances", table=table, partial=partial)
         instances, at = read_rows(
             call.body,
             content_type,
@@ -52,6 +56,10 @@ class Native:
         """Return one prediction per row, in the order sent."""
         if _wants_stream(call):
             return write_stream(endpoint, outcome, call.request_id, arm, partial=asked.partial)
+        bare = Predictions(call.request_id, endpoint.model, endpoint.version, arm, [])
+        written = None if outcome.degraded else bulk_answer(bare, outcome, endpoint.key)
+        if written is not None:
+            return as_bytes(written, "application/json", call.request_id)
         predictions = endpoint.predictions(outcome)
         body = Predictions(call.request_id, endpoint.model, endpoint.version, arm, predictions)
         if outcome.degraded:

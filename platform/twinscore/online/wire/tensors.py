@@ -15,7 +15,7 @@ import numpy as np
 
 from twinscore.errors import RequestMalformed
 
-__all__ = ["DATATYPES", "binary_of", "cells_in", "json_of"]
+__all__ = ["DATATYPES", "binary_of", "cells_in", "json_of", "texts_in_bytes"]
 
 DATATYPES: dict[str, np.dtype[Any] | None] = {
     "BOOL": np.dtype("?"),
@@ -62,11 +62,15 @@ def json_of(values: Sequence[Any], datatype: str) -> list[Any]:
 def binary_of(values: Sequence[Any], datatype: str) -> bytes:
     """Return an output's cells as bytes: as `json_of`, but a missing number is NaN."""
     if datatype == "BYTES":
-        texts = [_text(value).encode() for value in values]
-        return b"".join([struct.pack("<I", len(text)) + text for text in texts])
+        return texts_in_bytes([_text(value).encode() for value in values])
     if datatype == "BOOL":
         return np.array([bool(value) for value in values], dtype="?").tobytes()
     return np.array(values, dtype="<f8").tobytes()  # None becomes NaN
+
+
+def texts_in_bytes(texts: Sequence[bytes]) -> bytes:
+    """Return texts, each behind its length."""
+    return b"".join([struct.pack("<I", len(text)) + text for text in texts])
 
 
 def _of_json(name: str, datatype: str, n_rows: int, data: object) -> list[Any]:

@@ -1,0 +1,117 @@
+"""The Open Inference Protocol's gRPC service beside a replica's HTTP listener: same gateway, access and audit.
+
+Replicas of one machine share one port: the kernel spreads connections over them (SO_REUSEPORT), and a replica that
+drains tells its clients to connect anew. It does not pass the edge, which sends by path: here every model has the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import grpc  # type: ignore[import-untyped]
+import msgspec
+
+from twinscore.errors import RequestMalformed, SettingsInvalid
+from twinscore.online.app import GatewayApp
+from twinscore.online.wire.inference_grpc import call_of, response_of
+from twinscore.online.wire.inference_proto import MESSAGES, METHODS, SERVICE
+
+if TYPE_CHECKING:
+    from twinscore.online.gateway import Gateway
+    from twinscore.online.reply_gate import Commit
+
+__all__ = ["GrpcListener"]
+
+_THREADS = 8
+"""They wait for the loop, which does the work."""
+_BESIDE_DATA = 64 * 1024
+"""Bytes of a message beside its tensors."""
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    415: grpc.StatusCode.INVALID_ARGUMENT,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+_READY = ("ServerReady", "ModelReady")
+
+
+class GrpcListener:
+    """One replica's gRPC server; listens from its constructor on.
+
+    Args:
+        gateway: answers.
+        host, port: where; 0 takes a free port.
+        commit: makes audit records durable before their answers leave; None where nothing is recorded.
+        max_waiting: requests at a time; further ones are refused at once.
+
+    Raises:
+        SettingsInvalid: the port is taken by another program.
+    """
+
+    def __init__(self, gateway: Gateway, *, host: str, port: int, commit: Commit | None, max_waiting: int) -> None:
+        self._app = GatewayApp(gateway, commit=commit)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="grpc", daemon=True)
+        self._server = grpc.server(
+            ThreadPoolExecutor(_THREADS, thread_name_prefix="grpc"),
+            handlers=[grpc.method_handlers_generic_handler(SERVICE, {name: self._handler(name) for name in METHODS})],
+            maximum_concurrent_rpcs=max_waiting,
+            options=[
+                ("grpc.so_reuseport", 1),
+                ("grpc.max_receive_message_length", gateway.limits.max_body_bytes + _BESIDE_DATA),
+                ("grpc.max_send_message_length", -1),
+            ],
+        )
+        self._loop.set_debug(False)
+        try:
+            self.port: int = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        except RuntimeError as error:
+            self._loop.close()
+            message = f"gRPC cannot listen at {host}:{port}; another program does. Choose another `grpc_port`."
+            raise SettingsInvalid(message, setting="grpc_port", port=port) from error
+        self._thread.start()
+        self._server.start()
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Take nothing new, answer what was begun, and end."""
+        self._server.stop(timeout_s).wait(timeout_s + 1)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout_s)
+        self._loop.close()
+
+    def _handler(self, method: str) -> Any:
+        return grpc.unary_unary_rpc_method_handler(
+            partial(self._answer, method),
+            request_deserializer=MESSAGES[f"{method}Request"].FromString,
+            response_serializer=MESSAGES[f"{method}Response"].SerializeToString,
+        )
+
+    def _answer(self, method: str, request: Any, context: grpc.ServicerContext) -> Any:
+        try:
+            call = call_of(method, request, _headers(context))
+        except RequestMalformed as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.message)
+        answer = asyncio.run_coroutine_threadsafe(self._app.answer(call), self._loop).result()
+        context.set_trailing_metadata((("x-request-id", call.request_id),))
+        if answer.status == 200 or (method in _READY and answer.status == 503):
+            return response_of(method, answer)
+        document = msgspec.json.decode(answer.body)
+        text = str(document.get("error") or document.get("detail") or "")
+        context.abort(_CODES.get(answer.status, grpc.StatusCode.INTERNAL), text)
+        return None  # not reached: abort raises
+
+
+def _headers(context: grpc.ServicerContext) -> dict[bytes, bytes]:
+    """Return the caller's metadata as the headers that they are; of one that comes twice the last counts."""
+    return {
+        name.encode(): value if isinstance(value, bytes) else value.encode()
+        for name, value in context.invocation_metadata() or ()
+    }

@@ -1,0 +1,158 @@
+"""Bodies of many rows read straight into columns: never another table than the strict reader's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from twinscore.contract.columns import ColumnDecoder
+from twinscore.contract.model import Column, Contract
+from twinscore.errors import RequestError
+from twinscore.online import strict_json
+from twinscore.online.json_columns import JsonColumns
+
+TYPES = {
+    "f": pa.float64(),
+    "i": pa.int64(),
+    "b": pa.bool_(),
+    "s": pa.string(),
+    "day": pa.date32(),
+    "at": pa.timestamp("us", "UTC"),
+    "plain": pa.timestamp("us"),
+    'a "quoted" név': pa.float64(),
+}
+CONTRACT = Contract("many", 1, tuple(Column(name, kind) for name, kind in TYPES.items()), ("i",), ())
+READER = JsonColumns(CONTRACT, fewest_rows=1, most_rows=100)
+
+FLOATS = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.floats(-1e3, 1e3).map(lambda value: f"{value:.4f}"),
+    st.from_regex(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,22})?([eE][+-]?[0-9]{1,3})?", fullmatch=True),
+    st.integers(-(2**53), 2**53).map(str),
+    st.sampled_from(["-0", "-0.0", "0e0", "1e22", "1e23", "9007199254740993", "2.5e-324", "1e-400", "123456789e-30"]),
+)
+CELLS = {
+    "f": FLOATS,
+    "i": st.integers(-(2**63), 2**63 - 1).map(str),
+    "b": st.sampled_from(["true", "false"]),
+    "s": st.text(st.characters(exclude_categories=("Cs",)), max_size=6).map(msgspec.json.encode).map(bytes.decode),
+    "day": st.dates().map(lambda day: f'"{day.isoformat()}"'),
+    "at": st.datetimes().map(lambda at: f'"{at.isoformat()}Z"'),
+    "plain": st.datetimes().map(lambda at: f'"{at.isoformat()}"'),
+    'a "quoted" név': FLOATS,
+}  # fmt: skip
+ROW = st.fixed_dictionaries({name: st.just("null") | cell for name, cell in CELLS.items()})
+BLANKS = st.sampled_from(["", " ", "\n\t", "\r\n  "])
+ODD = st.sampled_from(
+    ["01", "1.", ".5", "-", "+1", "1e", "1e999", "NaN", "tru", "nul", '"\\u0061"', '"\\ud800"', "[]", "{}", '"a\nb"',
+     "1 2", "9007199254740993", "9223372036854775808", "3.0", "0x1", '"2024-02-30"', "\xa0", '"\x00"', "", "-true"]
+)  # fmt: skip
+
+
+def written(rows: list[dict[str, str]], blank: str, flip: bool) -> str:
+    """Return rows of JSON cells as a body, with white space wherever it may stand."""
+    listed = [
+        ",".join([f"{blank}{json.dumps(name, ensure_ascii=False)}{blank}:{blank}{cell}{blank}" for name, cell in
+                  sorted(row.items(), reverse=flip and place % 2 == 1)])
+        for place, row in enumerate(rows)
+    ]  # fmt: skip
+    inside = ",".join([f"{blank}{{{row}}}{blank}" for row in listed])
+    return f'{blank}{{{blank}"instances"{blank}:{blank}[{inside}]{blank}}}{blank}'
+
+
+def strictly(body: bytes) -> pa.Table | None:
+    """Return what the strict reader and the contract's decoder by column make of a body."""
+    try:
+        value: Any = strict_json.decode(body)
+    except RequestError:
+        return None
+    if not isinstance(value, dict) or list(value) != ["instances"] or not isinstance(value["instances"], list):
+        return None
+    return ColumnDecoder(CONTRACT).table_of_rows(value["instances"])
+
+
+def bits(table: pa.Table | None) -> bytes | None:
+    """Return the bytes of a table, which tell 0.0 from -0.0, and what lies under a null."""
+    if table is None:
+        return None
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    found: bytes = sink.getvalue().to_pybytes()
+    return found
+
+
+@given(st.lists(ROW, min_size=1, max_size=4), BLANKS, st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_a_table_has_the_bits_of_the_strict_readers(rows: list[dict[str, str]], blank: str, flip: bool) -> None:
+    """Numbers of every form, text, instants and nulls, in any order of columns."""
+    body = written(rows, blank, flip).encode()
+    table = READER.table_of(body)
+
+    assert table is None or bits(table) == bits(strictly(body))
+
+
+@given(
+    st.lists(ROW, min_size=1, max_size=3), ODD, st.sampled_from(sorted(TYPES)), st.integers(0, 400), st.integers(0, 3)
+)
+@example([dict.fromkeys(TYPES, "null")], "", "f", 20, 3)
+@settings(max_examples=400, deadline=None)
+def test_a_broken_body_is_left_alone(rows: list[dict[str, str]], odd: str, name: str, at: int, cut: int) -> None:
+    """A cell that is none, and a body cut or stuffed anywhere: no table, or the strict reader's."""
+    whole = written([*rows[:-1], rows[-1] | {name: odd}], " ", False).encode()
+    clean = written(rows, "", False).encode()
+    for body in (whole, clean[:at] + odd.encode() + clean[at + cut :], clean[:at]):
+        table = READER.table_of(body)
+        assert table is None or bits(table) == bits(strictly(body))
+
+
+def test_clean_rows_are_not_doubted() -> None:
+    """Rows as people send them are read here, else this way would be fast for nobody."""
+    row = {"f": -0.7649, "i": 7, "b": True, "s": "Zoë", "day": "2024-01-31", "at": "2024-01-31T12:00:00Z",
+           "plain": None, 'a "quoted" név': 0.1234567890123456}  # fmt: skip
+    for indent in (None, 1):
+        body = json.dumps({"instances": [row] * 20}, ensure_ascii=False, indent=indent).encode()
+        table = READER.table_of(body)
+        assert table is not None
+        assert bits(table) == bits(strictly(body))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: {**row, "s": "x" * 10_001},
+        lambda row: {name: cell for name, cell in row.items() if name != "f"},
+        lambda row: {**row, "other": 1},
+        lambda row: [row],
+        lambda row: {**row, "i": True},
+    ],
+)
+def test_what_has_to_be_named_is_left_to_those_who_name_it(change: Any) -> None:
+    """Long text, missing and unknown columns, other shapes and types."""
+    row: dict[str, Any] = dict.fromkeys(TYPES)
+    assert READER.table_of(json.dumps({"instances": [row, change(row)]}, ensure_ascii=False).encode()) is None
+
+
+def test_a_key_that_comes_twice_is_left_alone() -> None:
+    """Two readers of one body could otherwise score two different rows."""
+    row = written([dict.fromkeys(TYPES, "null")], "", False)
+    twice = row.replace('"f":null', '"f":null,"f":null')
+    instead = row.replace('"i":null', '"f":null')
+
+    assert READER.table_of(row.encode()) is not None
+    assert READER.table_of(twice.encode()) is None
+    assert READER.table_of(instead.encode()) is None
+
+
+def test_more_rows_than_allowed_are_left_alone() -> None:
+    """The reader that counts them says how many there are."""
+    rows = [dict.fromkeys(TYPES, "null")]
+
+    assert READER.table_of(written(rows * 100, "", False).encode()) is not None
+    assert READER.table_of(written(rows * 101, "", False).encode()) is None
