@@ -18,14 +18,13 @@ from mlflow.webhooks.delivery import _generate_hmac_signature
 from scipy.stats import binom
 
 from twinscore.control.hints import make_webhook_secret
-from twinscore.rollout.ledger import Entry, verify_chain
 from twinscore.rollout.webhook import DELIVERY, SIGNATURE, TIMESTAMP
 from twinscore.testing.models import make_rows
 from twinscore.wiring import alias_store, open_rollout_store
 
 from ..postgres import postgresql
 from .browser import RegistryPages, chromium
-from .standing import MODEL, Standing, standing
+from .standing import MODEL, Standing, entries, settled, standing
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -37,19 +36,6 @@ def stand(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     server = postgresql() if request.param == "postgresql" else nullcontext(None)
     with server as address, standing(place, address and f"{address}/postgres") as found:
         yield found
-
-
-def entries(stand: Standing, version: str) -> list[Entry]:
-    """Return what the ledger says of a version, and check the whole chain."""
-    with open_rollout_store(stand.settings) as store:
-        found = store.ledger.entries(MODEL)
-    assert verify_chain(found) is None
-    return [one for one in found if version in (one.from_version, one.to_version)]
-
-
-def settled(status: dict[str, Any], version: str) -> bool:
-    """Tell whether a version is live for good and nothing is on its way."""
-    return status["serving"] == version and status["rollout"] is None and status["settling"] is None
 
 
 def test_a_person_moves_the_alias(stand: Standing) -> None:
