@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinscore.rollout.assign import BUCKETS
+from twinscore.rollout.entity_groups import GROUPS, EntityGroups
 from twinscore.rollout.evidence import (
     LATENCY_EDGES_MS,
     ArmEvidence,
@@ -23,9 +24,13 @@ from twinscore.rollout.evidence import (
     PairEvidence,
     Role,
 )
+from twinscore.rollout.memory_trend import FloorSeries
 
 Floats = npt.NDArray[np.float64]
-FAULTS = ("errors", "slow", "shifted", "leak", "crash_loop")
+Groups = npt.NDArray[np.int64]
+FAULTS = ("errors", "slow", "shifted", "leak", "slow_leak", "crash_loop")
+SLOW_LEAK_MB_PER_S = 0.25
+"""That a process with a slow leak loses whether it is asked or not: 900 MB an hour, so 256 MB take 17 minutes."""
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 EDGES_MS = np.array(LATENCY_EDGES_MS)
 ENTITIES = 50_000
@@ -47,13 +52,21 @@ class Arm:
     latency: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(EDGES_MS) + 1, dtype=np.int64))
     scores: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(20, dtype=np.int64))
     approved: int = 0
+    groups: Groups = field(default_factory=lambda: np.zeros(GROUPS, dtype=np.int64))
+    places: Groups = field(default_factory=lambda: np.zeros(GROUPS, dtype=np.int64))
+    squares: int = 0
     restarts: int = 0
     memory_mb: float = 15.0
+    leaked_mb: float = 0.0
+    series: FloorSeries | None = None
     drift: float = 0.0
     down_until_s: float = 0.0
     trouble_until_s: float = 0.0
 
-    def answer(self, at_s: float, took_s: float, scores: Floats, load: float, edges: Floats, cost_mb: float) -> int:
+    def answer(
+        self, at_s: float, took_s: float, scores: Floats, load: float, edges: Floats, cost_mb: float,
+        groups: Groups | None = None,
+    ) -> int:  # fmt: skip
         """Count calls that come during a look; return how many of them went wrong.
 
         Args:
@@ -63,6 +76,7 @@ class Arm:
             load: of the machine, for both versions; multiplies latency.
             edges: of the score's bins.
             cost_mb: what a leaking version loses with each call.
+            groups: of the entities asked for, (n,); None where entities are not divided.
         """
         rng, n = self.rng, len(scores)
         came_s = at_s + took_s * rng.random(n)
@@ -81,13 +95,24 @@ class Arm:
         if self.fault == "shifted":
             scores = np.minimum(1.0, scores + 0.1)
         if self.fault == "leak":
-            self.memory_mb += cost_mb * n
-        self.memory_mb = max(self.memory_mb, 15.0 + 25.0 * rng.random())
+            self.leaked_mb += cost_mb * n
+        if self.fault == "slow_leak":
+            self.leaked_mb += SLOW_LEAK_MB_PER_S * took_s
+        taken_mb = 15.0 + 25.0 * rng.random() + self.leaked_mb
+        self.memory_mb = max(self.memory_mb, taken_mb)
+        if self.series is None:
+            self.series = FloorSeries(f"{self.role} {self.version}", at_s)
+        self.series.add(at_s + took_s, taken_mb)
         good = ~failed
         self.calls += n
         self.failed += int(failed.sum())
         self.latency += np.bincount(np.searchsorted(EDGES_MS, latency[good]), minlength=len(self.latency))
-        self.scores += np.bincount(np.searchsorted(edges, scores[good]), minlength=len(self.scores))
+        places = np.searchsorted(edges, scores[good])
+        self.scores += np.bincount(places, minlength=len(self.scores))
+        if groups is not None:
+            self.groups += np.bincount(groups[good], minlength=GROUPS)
+            self.places += np.bincount(groups[good], places, GROUPS).astype(np.int64)
+            self.squares += int(places @ places)
         self.approved += int((scores[good] > DECIDES_AT).sum())
         if self.fault in ("slow", "shifted"):
             return int(good.sum())
@@ -132,6 +157,8 @@ class Arm:
             scores=Histogram(tuple(edges.tolist()), tuple(self.scores.tolist())), score=Moments(good, 0.0, 0.0),
             decisions={"approve": self.approved, "refuse": good - self.approved}, review_rows=good // 20,
             restarts=self.restarts, memory_mb=self.memory_mb,
+            groups=EntityGroups(tuple(self.groups.tolist()), tuple(self.places.tolist()), self.squares),
+            memory_trends=() if self.series is None or self.series.newest is None else (self.series.newest,),
         )  # fmt: skip
 
 
@@ -143,18 +170,19 @@ class Traffic:
         self.rate, self.load = rate, 0.0
         self.scores = self.rng.beta(2.0, 4.0, ENTITIES)
         self.buckets = self.rng.integers(0, BUCKETS, ENTITIES)
+        self.groups = np.random.default_rng([seed, 1]).integers(0, GROUPS, ENTITIES)
         activity = self.rng.lognormal(0.0, 1.0, ENTITIES)
         self.upto = np.cumsum(activity / activity.sum())
         self.edges = np.quantile(self.scores, np.arange(1, 20) / 20)
 
-    def look(self, at_s: float, took_s: float, share: int) -> tuple[Floats, Floats, float]:
-        """Return the scores asked of live and of the candidate, and the load, whose waves take half a minute."""
+    def look(self, at_s: float, took_s: float, share: int) -> tuple[Groups, Groups, float]:
+        """Return the entities asked of live and of the candidate, and the load, whose waves take half a minute."""
         self.load = 0.85 * self.load + 0.13 * self.rng.standard_normal()
         tide = 1.0 + 0.2 * math.sin(at_s / 300.0)
         n = int(self.rng.poisson(self.rate * took_s * tide))
         who = np.minimum(np.searchsorted(self.upto, self.rng.random(n)), ENTITIES - 1)
         mine = self.buckets[who] < share
-        return self.scores[who[~mine]], self.scores[who[mine]], math.exp(self.load)
+        return who[~mine], who[mine], math.exp(self.load)
 
 
 def evidence_of(arms: list[Arm], edges: Floats, seconds: float) -> Evidence:

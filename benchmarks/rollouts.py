@@ -65,9 +65,13 @@ def roll_out(seed: int, rate: float, fault: str = "", onset: str = "") -> Told:
     """Take one version through the default policy."""
     policy, traffic = Policy.default("simulated"), Traffic(seed, rate)
     before, at_s, since_s, looks, bad, memory = None, 0.0, 0.0, 0, 0, 0.0
+    asked: Arm | None = None
     for stage in policy.stages:
         arms = _arms(stage, traffic)
         candidate, began_s = arms[-1], at_s
+        if asked is not None and asked.role == candidate.role:  # one canary's processes live through its shares
+            candidate.series, candidate.leaked_mb, candidate.memory_mb = asked.series, asked.leaked_mb, asked.memory_mb
+        asked = candidate
         hits = bool(fault) and onset in ("", _name(stage))
         while True:
             if hits and not candidate.fault and (onset != "5%" or at_s - began_s >= 30.0):
@@ -119,9 +123,11 @@ def _ask(stage: Stage, arms: list[Arm], traffic: Traffic, at_s: float, took_s: f
     live, mine, load = traffic.look(at_s, took_s, share)
     if stage.kind == "shadow":
         mine = live
-    if stage.kind != "bake":
-        arms[0].answer(at_s, took_s, live, load, traffic.edges, LEAK_MB)
-    wrong = arms[-1].answer(at_s, took_s, mine, load, traffic.edges, LEAK_MB)
+    divided = traffic.groups if stage.kind == "canary" else None
+    wrong = 0
+    for arm, who in zip(arms, [mine] if stage.kind == "bake" else [live, mine], strict=True):
+        groups = None if divided is None else divided[who]
+        wrong = arm.answer(at_s, took_s, traffic.scores[who], load, traffic.edges, LEAK_MB, groups)
     return 0 if stage.kind == "shadow" else wrong
 
 
@@ -168,7 +174,7 @@ def bad_figures(told: list[Told], fault: str) -> dict[str, Any]:
         "by_gate": dict(Counter(one.gate for one in caught).most_common()),
         "by_stage": dict(Counter(one.stage for one in caught).most_common()),
     }
-    if fault == "leak":
+    if "leak" in fault:
         found["memory_mb"] = {"worst": round(max(one.memory_mb for one in caught))}
     return found
 

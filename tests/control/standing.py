@@ -17,11 +17,12 @@ import pyarrow as pa
 
 from twinscore.contract.rows import table_to_rows
 from twinscore.control.watch_record import read_record
+from twinscore.rollout.ledger import Entry, verify_chain
 from twinscore.settings import Settings, load_settings
 from twinscore.stack import connect, down, up
 from twinscore.stack.ports import free_ports
 from twinscore.testing.models import make_bundle, make_rows
-from twinscore.wiring import model_store
+from twinscore.wiring import model_store, open_rollout_store
 
 MODEL = "members"
 TREES = {"1": 20, "2": 21, "3": 1}
@@ -134,6 +135,19 @@ class Heard:
         times = [when for when, _, _, by in self.answers if by == arm]
         asked = {row: by == arm for when, row, _, by in self.answers if times and times[0] <= when <= times[-1]}
         return sum(asked.values()), len(asked)
+
+
+def entries(stand: Standing, version: str) -> list[Entry]:
+    """Return what the ledger says of a version, and check the whole chain."""
+    with open_rollout_store(stand.settings) as store:
+        found = store.ledger.entries(MODEL)
+    assert verify_chain(found) is None
+    return [one for one in found if version in (one.from_version, one.to_version)]
+
+
+def settled(status: dict[str, Any], version: str) -> bool:
+    """Tell whether a version is live for good and nothing is on its way."""
+    return status["serving"] == version and status["rollout"] is None and status["settling"] is None
 
 
 @contextmanager

@@ -19,14 +19,13 @@ from scipy.stats import binom
 
 from twinscore.control.hints import make_webhook_secret
 from twinscore.control.watch_record import read_record
-from twinscore.rollout.ledger import Entry, verify_chain
 from twinscore.rollout.webhook import DELIVERY, SIGNATURE, TIMESTAMP
 from twinscore.testing.models import make_rows
 from twinscore.wiring import alias_store, open_rollout_store
 
 from ..postgres import postgresql
 from .browser import RegistryPages, chromium
-from .standing import MODEL, Standing, standing
+from .standing import MODEL, Standing, entries, settled, standing
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -38,19 +37,6 @@ def stand(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     server = postgresql() if request.param == "postgresql" else nullcontext(None)
     with server as address, standing(place, address and f"{address}/postgres") as found:
         yield found
-
-
-def entries(stand: Standing, version: str) -> list[Entry]:
-    """Return what the ledger says of a version, and check the whole chain."""
-    with open_rollout_store(stand.settings) as store:
-        found = store.ledger.entries(MODEL)
-    assert verify_chain(found) is None
-    return [one for one in found if version in (one.from_version, one.to_version)]
-
-
-def settled(status: dict[str, Any], version: str) -> bool:
-    """Tell whether a version is live for good and nothing is on its way."""
-    return status["serving"] == version and status["rollout"] is None and status["settling"] is None
 
 
 def test_a_person_moves_the_alias(stand: Standing) -> None:
@@ -146,6 +132,32 @@ def test_hints_and_pages(stand: Standing) -> None:
     assert (422, True) == (wrong.status_code, "promot" in wrong.json()["detail"])
     assert 422 == nobody.status_code
     assert (200, True) == (page.status_code, f"<h2>{MODEL}</h2>" in page.text)
+
+
+def test_a_hold_over_http_stops_a_move_and_an_override_lets_it_go(stand: Standing) -> None:
+    """Held, nothing goes forward and the status says why; a named person lets the model go on; it is all entered."""
+    live = stand.status()["serving"]
+    other = "1" if live == "2" else "2"
+    before = len(entries(stand, other))
+    asked = {"scope": MODEL, "reason": "the books are closed", "owner": "cara"}
+    hold = httpx.post(f"{stand.control}/holds", json=asked, timeout=10).raise_for_status().json()
+    command = {"name": "promote", "actor": "anna", "version": other, "immediate": True, "reason": "now"}
+    sent = httpx.post(f"{stand.control}/models/{MODEL}", json=command, timeout=10).json()
+    waits = stand.until(lambda status: "the books are closed" in json.dumps(status), "word of the hold")
+    outcome = httpx.get(f"{stand.control}/models/{MODEL}/commands/{sent['id']}", timeout=10).json()
+    foreign = httpx.get(f"{stand.control}/models/another/commands/{sent['id']}", timeout=10)
+    said = {"model": MODEL, "reason": "fixes a wrong price", "by": "dora"}
+    httpx.post(f"{stand.control}/holds/{hold['id']}/override", json=said, timeout=10).raise_for_status()
+    stand.until(lambda status: settled(status, other), "the other version live")
+    over = {"reason": "closed", "by": "cara"}
+    httpx.post(f"{stand.control}/holds/{hold['id']}/release", json=over, timeout=10).raise_for_status()
+
+    assert (live, [hold["id"]]) == (waits["serving"], waits["holds"])
+    assert ({"id": sent["id"], "outcome": "taken"}, 422) == (outcome, foreign.status_code)
+    assert before < len(entries(stand, other))
+    with open_rollout_store(stand.settings) as store:
+        told = [(one.kind, one.requested_by) for one in store.ledger.entries(MODEL) if one.kind.startswith("hold_")]
+    assert [("hold_placed", "cara"), ("hold_overridden", "dora"), ("hold_released", "cara")] == told[-3:]
 
 
 def test_an_emergency_and_the_way_back_without_the_registry(stand: Standing) -> None:

@@ -19,6 +19,7 @@ from twinscore.online.call import Call
 from twinscore.online.endpoint import Endpoint
 from twinscore.online.evidence_book import EvidenceBook
 from twinscore.online.gateway import Gateway, Reply
+from twinscore.rollout.entity_groups import GROUPS
 from twinscore.rollout.evidence import Histogram
 
 from .counted import predictions, read
@@ -30,9 +31,10 @@ def test_rows_and_tables_are_counted_alike(trained: Any) -> None:
     """The same rows, one by one and as one table, give the same counts, which are those of their predictions."""
     endpoint, rows = trained.endpoint, trained.rows[:BATCH]
     alone, together = EvidenceBook(), EvidenceBook()
-    for row in rows:
-        alone.score(endpoint, Asked(endpoint.decode([row])[0]))
-    together.score(endpoint, Asked((), table=trained.table.slice(0, BATCH)))
+    groups = [at % GROUPS for at in range(BATCH)]
+    for row, group in zip(rows, groups, strict=True):
+        alone.score(endpoint, Asked(endpoint.decode([row])[0], groups=[group]))
+    together.score(endpoint, Asked((), table=trained.table.slice(0, BATCH), groups=groups))
     one, many = read(alone)["1", "live"], read(together)["1", "live"]
 
     right = predictions(endpoint, rows)
@@ -43,6 +45,8 @@ def test_rows_and_tables_are_counted_alike(trained: Any) -> None:
     assert Histogram.of(endpoint.bundle.profile["score"]["edges"], scores) == one.scores == many.scores
     assert dict(Counter(found.decision for found in right if found.decision is not None)) == one.decisions
     assert one.decisions == many.decisions
+    assert one.groups == many.groups
+    assert BATCH == one.groups.rows
     assert sum(found.review for found in right) == one.review_rows == many.review_rows
     assert (one.score.n, one.width.n) == (many.score.n, many.width.n)
     assert one.score.total == pytest.approx(many.score.total, rel=1e-12)
@@ -121,6 +125,22 @@ def test_another_live_version_leaves_the_counts_of_the_first(binary: Any, second
         book.score(endpoint, Asked(row))
 
     assert {("1", "live"): 2, ("2", "live"): 1} == {arm: found.calls for arm, found in read(book).items()}
+
+
+def test_each_live_version_has_a_memory_of_its_own(binary: Any, second: Endpoint) -> None:
+    """Growth is followed from the moment a version is live; the one after begins anew, the same one does not."""
+    book = EvidenceBook()
+    book.know([binary.endpoint])
+    book.score(binary.endpoint, Asked(binary.endpoint.decode([binary.rows[0]])[0]))
+    first = book._footprint._series
+    book.know([binary.endpoint])
+    book.score(binary.endpoint, Asked(binary.endpoint.decode([binary.rows[0]])[0]))
+    same = book._footprint._series
+    book.score(second, Asked(second.decode([binary.rows[0]])[0]))
+    other = book._footprint._series
+
+    assert first is same
+    assert first.process != other.process
 
 
 def test_counters_of_versions_long_gone_are_let_go(binary: Any) -> None:

@@ -19,12 +19,16 @@ from twinscore.online.evidence_arm import ArmBook
 from twinscore.online.gateway import Gateway, Reply
 from twinscore.online.request import Limits
 from twinscore.online.switch import Switch
+from twinscore.rollout.assign import entity_id, place_of
+from twinscore.rollout.entity_groups import GROUPS
 from twinscore.rollout.evidence import Histogram, PairEvidence
+from twinscore.rollout.memory_trend import BLOCKS, MemoryTrend
 from twinscore.rollout.routing import Challenger, Routing, Shadow, Target
 
 from .counted import predictions, read
 
 BATCH = 100
+TREND = MemoryTrend(process="p", look=1, floors_mb=(12.5,) * BLOCKS)
 
 
 class Answering:
@@ -52,7 +56,7 @@ class Answering:
             raise RuntimeError
         asked = Asked(self.rows, at="/rows", partial=True)
         digest = "0" * 64 if self.fault == "other" else self.endpoint.bundle.digest
-        return Scored(digest, self.endpoint.predictions(self.endpoint.score(asked)), 5_000_000, 12.5)
+        return Scored(digest, self.endpoint.predictions(self.endpoint.score(asked)), 5_000_000, 12.5, TREND)
 
     def cancel(self) -> None:
         """Nothing to give up."""
@@ -80,7 +84,7 @@ def test_a_challengers_calls_are_counted_by_what_came_of_them(binary: Any, secon
     assert (5, 5, 1, 1) == (found.calls, found.rows, found.refused_rows, found.score.n)
     assert (2, 2) == (found.latency_ms.n, found.answer_ms.n)
     assert 4.4 < (found.latency_ms.quantile(0.5) or 0) <= 5.7
-    assert 12.5 == found.memory_mb
+    assert (12.5, (TREND,)) == (found.memory_mb, found.memory_trends)
 
 
 def routing_of(binary: Any, second: Endpoint, **beside: Any) -> Routing:
@@ -114,12 +118,24 @@ def test_a_canarys_rows_and_the_live_versions_are_apart(binary: Any, second: End
         assert 200 == asyncio.run(_reply(found)).answer.status
         counted.append(read(gateway.book))
     first, last = counted
+    expected = sums_by_hand(binary, switch.routing.salt if switch.routing else "")
 
     assert BATCH == first["1", "live"].rows + first["2", "canary"].rows
     assert ({}, 1) == (first["2", "canary"].failed, first["2", "canary"].calls)
     assert 2 * first["1", "live"].rows == last["1", "live"].rows
     assert 2 * first["2", "canary"].rows == last["2", "canary"].rows
+    assert expected == (first["1", "live"].groups.n, first["2", "canary"].groups.n)
+    assert 0 < sum(first["1", "live"].groups.total)
     assert ({"error": 1}, first["2", "canary"].score) == (last["2", "canary"].failed, last["2", "canary"].score)
+
+
+def sums_by_hand(binary: Any, salt: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return how many rows of each group the live version and a canary of 30 % have to count."""
+    found = [[0] * GROUPS, [0] * GROUPS]
+    for row in binary.rows[:BATCH]:
+        bucket, group = place_of(entity_id([row[name] for name in binary.bundle.contract.key]), salt)
+        found[bucket < 3_000][group] += 1
+    return tuple(found[0]), tuple(found[1])
 
 
 async def _reply(waiting: Any) -> Reply:

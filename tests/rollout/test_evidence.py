@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from twinscore.bundle.profile import bin_counts
 from twinscore.errors import SchemaMismatch
+from twinscore.rollout.entity_groups import GROUPS, EntityGroups
 from twinscore.rollout.evidence import (
     LATENCY_EDGES_MS,
     ArmEvidence,
@@ -25,6 +26,7 @@ from twinscore.rollout.evidence import (
     PairEvidence,
     Role,
 )
+from twinscore.rollout.memory_trend import BLOCKS, MemoryTrend, joined
 
 EDGES = (0.25, 0.5, 0.75)
 counts = st.integers(0, 1000)
@@ -45,12 +47,18 @@ latencies = st.dictionaries(st.integers(0, len(LATENCY_EDGES_MS)), counts, max_s
 labelled = st.builds(
     Labelled, counts, moments, st.dictionaries(words, st.tuples(st.integers(1, 99), counts), max_size=2)
 )
+sums = st.lists(counts, min_size=GROUPS, max_size=GROUPS).map(tuple)
+groups = st.just(EntityGroups()) | st.builds(EntityGroups, sums, sums, counts)
+trends = st.builds(
+    MemoryTrend, process=words, look=st.integers(1, 9), floors_mb=st.just((None, *range(1, BLOCKS)))
+)  # what one process has seen at one look is always the same
 arms = st.builds(
     ArmEvidence,
     version=st.sampled_from(["1", "2"]), role=st.sampled_from(cast("list[Role]", ["live", "canary", "shadow"])),
     calls=counts, failed=tallies, rows=counts, refused_rows=counts, latency_ms=latencies, scores=histograms(EDGES),
     score=moments, decisions=tallies, review_rows=counts, width=moments, restarts=counts,
-    memory_mb=st.none() | st.integers(0, 99).map(float), labelled=st.none() | labelled,
+    memory_mb=st.none() | st.integers(0, 99).map(float), labelled=st.none() | labelled, groups=groups,
+    memory_trends=st.lists(trends, max_size=3).map(joined),
 )  # fmt: skip
 pairs = st.builds(
     PairEvidence, version=st.sampled_from(["2", "3"]), n=counts, flips=counts, flips_up=counts, flips_down=counts,
@@ -86,13 +94,15 @@ def test_evidence_survives_json(found: Evidence) -> None:
 
 @given(evidence, evidence)
 def test_an_earlier_look_can_be_taken_away(first: Evidence, since: Evidence) -> None:
-    """What was counted since an earlier look is the later look less the earlier one; of memory the highest stays."""
+    """What was counted since an earlier look is the later look less the earlier one; of memory all stays."""
     found = first.merged(since).minus(first)
 
     for arm in since.arms:
         later = found.arm(arm.version, arm.role)
         assert later is not None
-        expected = replace(arm, memory_mb=later.memory_mb, labelled=arm.labelled or later.labelled)
+        expected = replace(
+            arm, memory_mb=later.memory_mb, memory_trends=later.memory_trends, labelled=arm.labelled or later.labelled
+        )
         assert later == expected
         assert arm.labelled is not None or later.labelled in (None, Labelled())
     for pair in since.pairs:

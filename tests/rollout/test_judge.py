@@ -24,6 +24,7 @@ from twinscore.rollout.evidence import (
 )
 from twinscore.rollout.gate import DEFAULT_GATES, METRICS, Gate, GateVerdict
 from twinscore.rollout.judge import alpha_parts, judge
+from twinscore.rollout.memory_trend import BLOCKS, MemoryTrend
 
 BEGAN = datetime(2026, 3, 1, tzinfo=UTC)
 SCORE_EDGES = tuple([step / 20 for step in range(1, 20)])
@@ -46,6 +47,7 @@ def arm(version: str, role: Role, calls: int, *, seed: int = 0, **changes: Any) 
         latency_ms=Histogram.of(LATENCY_EDGES_MS, rng.lognormal(math.log(5), 0.4, calls).tolist()),
         scores=Histogram.of(SCORE_EDGES, scores.tolist()), decisions={"approve": approved, "refuse": calls - approved},
         width=Moments(calls, 0.1 * calls, 0.02 * calls), memory_mb=20.0,
+        memory_trends=(MemoryTrend(process=version, look=1, floors_mb=(20.0,) * BLOCKS),),
         labelled=Labelled(calls, Moments(calls, calls / 2, calls), dict.fromkeys(("f=1", "f=2"), (calls, 9))),
     )  # fmt: skip
     return replace(healthy, **changes)

@@ -54,12 +54,12 @@ class SqlCommands:
         with self._database.reading() as connection:
             return tuple([_waiting(row) for row in connection.execute(wanted.order_by(COMMANDS.c.number))])
 
-    def outcome(self, command_id: str) -> str | None:
-        """Return what became of a command, None while it waits."""
+    def outcome(self, command_id: str, *, model: str | None = None) -> str | None:
+        """Return what became of a command, None while it waits; with `model` only of that one's."""
         with self._database.reading() as connection:
             row = connection.execute(select(COMMANDS).where(COMMANDS.c.id == command_id)).one_or_none()
-        if row is None:
-            message = f"No command was left with the id {command_id!r}."
+        if row is None or model not in (None, row.model):
+            message = f"No command was left with the id {command_id!r}{'' if model is None else f' for {model}'}."
             raise SettingsInvalid(message, command=command_id)
         return None if row.outcome is None else str(row.outcome)
 

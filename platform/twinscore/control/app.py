@@ -3,6 +3,8 @@
     GET  /-control                       the page, or JSON for who accepts that
     GET  /-control/models/<model>        JSON of one model
     POST /-control/models/<model>        a command: {"name": "promote", "actor": "anna", "version": "3", ...}
+    GET  /-control/models/<model>/commands/<id>  what became of one: `taken`, or why not; null while it waits
+    ...  /-control/holds                 holds; see `control.hold_paths`
     GET  /-control/incidents             the page of incidents, or JSON; `?model=` of one model
     POST /-control/webhook               a registry's webhook, taken as a hint
     GET  /-control/monitor/<model>       what is watched of a model: the page, or JSON for who accepts that
@@ -17,35 +19,27 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
-import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from twinscore.access.gate import Access, status_of
+from twinscore.access.gate import Access
 from twinscore.clock import SystemClock
 from twinscore.control.assemble import Assembled
 from twinscore.control.hints import webhook_secret
+from twinscore.control.hold_paths import HoldPaths
+from twinscore.control.http import admitted, read_body, read_json, tell
 from twinscore.control.incident_page import incident_page
 from twinscore.control.incidents import alerts_overview
 from twinscore.control.monitor_pages import MonitorPages
 from twinscore.control.page import page
 from twinscore.control.status import overview, standing
 from twinscore.control.watch_record import read_record, told
-from twinscore.errors import (
-    AccessDenied,
-    ModelNotFound,
-    ModelNotReady,
-    SettingsInvalid,
-    StoreUnavailable,
-    TwinscoreError,
-)
+from twinscore.errors import ModelNotReady, TwinscoreError
 from twinscore.monitoring.report_page import report_page
 from twinscore.online.metrics import CONTENT_TYPE
 from twinscore.online.serve_config import applications, read_user_config
@@ -53,16 +47,12 @@ from twinscore.rollout.seen import Command
 from twinscore.rollout.webhook import Deliveries, Hint, check
 from twinscore.settings import Settings
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 __all__ = ["APP", "PREFIX", "ControlReplica", "start_control", "stop_control"]
 
 APP = "twinscore-control"
 PREFIX = "/-control"
 DEPLOYMENT = "control"
 _PAGE_HEADERS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
-_MOST_BYTES = 64 * 1024
 _STATUS = {"unauthenticated": 401, "bad_json": 400, "too_large": 413, "repeated": 200}
 
 
@@ -89,12 +79,14 @@ class ControlReplica:
                 Route("/incidents", self._incidents, methods=["GET"]),
                 Route("/models/{model}", self._model, methods=["GET"]),
                 Route("/models/{model}", self._command, methods=["POST"]),
+                Route("/models/{model}/commands/{command}", self._outcome, methods=["GET"]),
+                *HoldPaths(self._control.store.holds, self._access, self._control.loop.hint).routes(),
                 Route("/webhook", self._webhook, methods=["POST"]),
                 Route("/monitor/{model}", self._monitor, methods=["GET"]),
                 Route("/metrics", self._metrics, methods=["GET"]),
                 Route("/targets/{part}", self._targets, methods=["GET"]),
             ],
-            exception_handlers={TwinscoreError: _told},
+            exception_handlers={TwinscoreError: tell},
         )
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
@@ -142,7 +134,7 @@ class ControlReplica:
     async def _command(self, request: Request) -> Response:
         model = request.path_params["model"]
         caller = self._admit(request, model, "operate")
-        document = await _json(request)
+        document = await read_json(request, '{"name": "pause", "actor": "anna"}')
         if caller and not document.get("actor"):
             document["actor"] = caller
         command = Command.from_json(document)
@@ -155,8 +147,14 @@ class ControlReplica:
         kept = {"id": waiting.id, "model": waiting.model, "command": dict(waiting.document)}
         return JSONResponse(kept, status_code=202)
 
+    async def _outcome(self, request: Request) -> Response:
+        model, command = request.path_params["model"], request.path_params["command"]
+        self._admit(request, model, "read")
+        found = await asyncio.to_thread(self._control.store.commands.outcome, command, model=model)
+        return JSONResponse({"id": command, "outcome": found})
+
     async def _webhook(self, request: Request) -> Response:
-        body = await _body(request)
+        body = await read_body(request)
         secret = await asyncio.to_thread(webhook_secret, self._settings)
         found = check(request.headers, body, secret=secret, now=SystemClock().now(), seen=self._deliveries)
         if not isinstance(found, Hint):
@@ -181,13 +179,7 @@ class ControlReplica:
         return JSONResponse(await asyncio.to_thread(self._watching.targets, request.path_params["part"]))
 
     def _admit(self, request: Request, model: str, verb: str) -> str:
-        headers = request.headers
-        authorization, key = headers.get("authorization"), headers.get("x-api-key")
-        return self._access.admit(
-            None if authorization is None else authorization.encode("latin-1"),
-            None if key is None else key.encode("latin-1"),
-            model=model, verb=verb, now_s=time.time(),
-        ).id  # fmt: skip
+        return admitted(self._access, request, model, verb)
 
 
 def start_control(settings: Settings, *, wait: bool = False) -> None:
@@ -229,37 +221,3 @@ def stop_control() -> None:
 
     if APP in applications():
         serve.delete(APP)
-
-
-async def _body(request: Request) -> bytes:
-    """Return the body; of one that is too large only so much that it is seen to be."""
-    found = b""
-    async for chunk in request.stream():
-        found += chunk
-        if len(found) > _MOST_BYTES:
-            break
-    return found
-
-
-async def _json(request: Request) -> dict[str, Any]:
-    body = await _body(request)
-    found: object = None
-    with suppress(ValueError, RecursionError):
-        found = json.loads(body)
-    if len(body) > _MOST_BYTES or not isinstance(found, dict):
-        message = (
-            f'A command is a JSON object of at most {_MOST_BYTES} bytes, such as {{"name": "pause", "actor": "anna"}}.'
-        )
-        raise SettingsInvalid(message)
-    return found
-
-
-async def _told(request: Request, error: Exception) -> Response:
-    """Answer with what an error of ours says."""
-    assert isinstance(error, TwinscoreError)
-    status = 503 if isinstance(error, StoreUnavailable) else 404 if isinstance(error, ModelNotFound) else 422
-    headers: Mapping[str, str] = {"retry-after": "1"} if status == 503 else {}
-    if isinstance(error, AccessDenied):
-        status = status_of(error)
-    document = {"code": error.code, "detail": error.message, "status": status}
-    return JSONResponse(document, status_code=status, headers=headers, media_type="application/problem+json")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from twinscore.online.asked import Asked, Outcome, RowsRefusedError, Share
 from twinscore.online.caller import Caller, ChallengerFailedError
 from twinscore.online.endpoint import ROW_WISE_MAX
-from twinscore.rollout.assign import arm_of, bucket_of, entity_id
+from twinscore.rollout.assign import arm_of, entity_id, place_of
 
 if TYPE_CHECKING:
     from twinscore.online.answer import Prediction
@@ -134,9 +134,13 @@ class Arms:
         rows = asked.rows if asked.table is None else asked.table.select(list(self._entity)).to_pylist()
         parts: dict[str, Part] = {}
         live: list[int] = []
+        groups: list[int] = []
+        asked.groups = groups
         for position, row in enumerate(rows):
             entity = entity_id([row[name] for name in self._entity])
-            found = arm_of(bucket_of(entity, self._salt), self.routing)
+            bucket, group = place_of(entity, self._salt)
+            groups.append(group)
+            found = arm_of(bucket, self.routing)
             if found is None:
                 live.append(position)
             else:
@@ -182,7 +186,8 @@ class Arms:
         )
 
     async def _ask(self, challenger: Challenger, asked: Asked, positions: Sequence[int]) -> list[Prediction]:
-        return await self.callers[challenger.arm].score(list(_some(asked, positions).rows), len(positions))
+        some = _some(asked, positions)
+        return await self.callers[challenger.arm].score(list(some.rows), len(positions), some.groups)
 
     async def _live_rows(self, asked: Asked, positions: Sequence[int], book: EvidenceBook | None) -> list[Prediction]:
         try:
@@ -221,7 +226,9 @@ def _some(asked: Asked, positions: Sequence[int]) -> Asked:
     """Return a request of some of the rows."""
     if len(positions) == asked.n_rows:
         return asked
-    return Asked([asked.rows[position] for position in positions], at=asked.at, partial=asked.partial)
+    rows = [asked.rows[position] for position in positions]
+    groups = None if asked.groups is None else [asked.groups[position] for position in positions]
+    return Asked(rows, at=asked.at, partial=asked.partial, groups=groups)
 
 
 def _one(arms: set[str]) -> str:

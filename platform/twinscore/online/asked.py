@@ -41,6 +41,7 @@ class Asked:
         table: a conformed table instead of rows, (n_rows, contract.columns); `rows` is then empty.
         partial: score the good rows and answer the others with their faults.
         extra: what the wire format itself needs to write the answer.
+        groups: of the rows' entities, one per row, while arms are assigned by entity; None otherwise.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -49,6 +50,7 @@ class Asked:
     table: pa.Table | None = None
     partial: bool = False
     extra: Any = None
+    groups: Sequence[int] | None = None
 
     @property
     def n_rows(self) -> int:

@@ -9,12 +9,13 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 if TYPE_CHECKING:
     from twinscore.online.answer import Prediction
     from twinscore.online.evidence_arm import ArmBook
+    from twinscore.rollout.memory_trend import MemoryTrend
 
 __all__ = ["DEPLOYMENT", "Ask", "Caller", "ChallengerFailedError", "Scored", "Waiting", "serve_ask"]
 
@@ -36,6 +37,8 @@ class Scored(NamedTuple):
     """Of scoring alone."""
     grown_mb: float = 0.0
     """Memory of the process, beyond what it had when it was ready."""
+    trend: MemoryTrend | None = None
+    """How that grew, at most once a second."""
 
 
 class Waiting(Protocol):
@@ -94,8 +97,8 @@ class Caller:
         self.rows_answered = 0
         self.rows_failed: Counter[str] = Counter()
 
-    async def score(self, payload: Any, n_rows: int) -> list[Prediction]:
-        """Return predictions in the order of the payload.
+    async def score(self, payload: Any, n_rows: int, groups: Sequence[int] | None = None) -> list[Prediction]:
+        """Return predictions in the order of the payload; `groups` are those of the rows' entities, to be counted by.
 
         Raises:
             ChallengerFailedError: with the reason: `deadline`, `error`, `saturated`, `resting`, `wrong_bundle`,
@@ -128,8 +131,8 @@ class Caller:
         with self._lock:
             self._failures = 0
         if self.book is not None:
-            self.book.takes(scored.grown_mb)
-            self.book.scored(scored.predictions, scored.took_ns, time.monotonic_ns() - asked_ns)
+            self.book.takes(scored.grown_mb, scored.trend)
+            self.book.scored(scored.predictions, scored.took_ns, time.monotonic_ns() - asked_ns, groups)
         if any(prediction.errors for prediction in scored.predictions):
             raise ChallengerFailedError("refused")  # noqa: EM101 - a word of the list above; counted by who compares
         with self._lock:

@@ -107,7 +107,7 @@ class ChallengerReplica:
         started_ns = time.monotonic_ns()
         outcome = self._outcome(asked)
         took_ns = time.monotonic_ns() - started_ns
-        return Scored(self._digest, self._endpoint.predictions(outcome), took_ns, self._footprint.grown_mb())
+        return Scored(self._digest, self._endpoint.predictions(outcome), took_ns, *self._footprint.told())
 
     def _outcome(self, asked: Asked) -> Outcome:
         """Score; what is done here is timed as the live version's scoring is."""

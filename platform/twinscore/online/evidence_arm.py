@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twinscore.online.endpoint import ROW_WISE_MAX
+from twinscore.rollout.entity_groups import GROUPS, EntityGroups
 from twinscore.rollout.evidence import (
     DIFF_EDGES,
     LATENCY_EDGES_MS,
@@ -24,12 +25,14 @@ from twinscore.rollout.evidence import (
     PairEvidence,
     Role,
 )
+from twinscore.rollout.memory_trend import joined
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from twinscore.online.answer import Prediction
     from twinscore.online.asked import Outcome
+    from twinscore.rollout.memory_trend import MemoryTrend
 
 __all__ = ["ArmBook", "PairBook"]
 
@@ -59,36 +62,51 @@ class ArmBook:
         self._score_n = self._width_n = 0
         self._width_total = self._width_squares = 0.0
         self._decisions: dict[str | None, int] = {}
+        self._group_n, self._group_total, self._squares = [0] * GROUPS, [0] * GROUPS, 0
         self._memory_mb: float | None = None
+        self._trends: tuple[MemoryTrend, ...] = ()
 
-    def answered(self, outcome: Outcome, took_ns: int) -> None:
-        """Count what the live version made of a request."""
+    def answered(self, outcome: Outcome, took_ns: int, groups: Sequence[int] | None = None) -> None:
+        """Count what the live version made of a request; `groups` as in `scored`."""
         if outcome.predictions is not None:
-            self.scored(outcome.predictions, took_ns)
+            self.scored(outcome.predictions, took_ns, groups=groups)
         else:
             assert outcome.table is not None
             assert outcome.scored is not None
-            self._scored_table(outcome.table.num_rows, outcome.scored)
+            self._scored_table(outcome.table.num_rows, outcome.scored, groups)
 
-    def scored(self, predictions: Sequence[Prediction], took_ns: int, answer_ns: int | None = None) -> None:
+    def scored(
+        self,
+        predictions: Sequence[Prediction],
+        took_ns: int,
+        answer_ns: int | None = None,
+        groups: Sequence[int] | None = None,
+    ) -> None:
         """Count a call that was answered.
 
         Args:
             predictions: one per row; a refused row carries its errors.
             took_ns: of scoring alone; counted where rows are scored one by one, because tables take another time.
             answer_ns: from asking to the answer, where the two differ.
+            groups: of the rows' entities, one per row; None where nobody divides entities.
         """
         n_rows = len(predictions)
         with self._lock:
             self._calls += 1
             self._rows += n_rows
-            for one in predictions:
+            for at, one in enumerate(predictions):
                 score = one.score
                 if score is None:
                     self._refused += 1
                     continue
                 if score == score:
-                    self._scores[bisect_left(self._edges, score)] += 1
+                    place = bisect_left(self._edges, score)
+                    self._scores[place] += 1
+                    if groups is not None:
+                        group = groups[at]
+                        self._group_n[group] += 1
+                        self._group_total[group] += place
+                        self._squares += place * place
                     self._score_n += 1
                     self._score_total += score
                     self._score_squares += score * score
@@ -123,8 +141,11 @@ class ArmBook:
             self._rows += n_rows
             self._refused += n_refused
 
-    def takes(self, grown_mb: float) -> None:
-        """Note the memory of one of its processes, beyond what it had when it was ready."""
+    def takes(self, grown_mb: float, trend: MemoryTrend | None = None) -> None:
+        """Note the memory of one of its processes, beyond what it had when it was ready, and how it grew."""
+        if trend is not None and trend not in self._trends:
+            with self._lock:
+                self._trends = joined(self._trends, (trend,))
         if self._memory_mb is None or grown_mb > self._memory_mb:
             self._memory_mb = grown_mb
 
@@ -145,16 +166,24 @@ class ArmBook:
                 decisions={name: count for name, count in self._decisions.items() if name is not None},
                 review_rows=self._review,
                 width=Moments(self._width_n, self._width_total, self._width_squares),
+                groups=EntityGroups(tuple(self._group_n), tuple(self._group_total), self._squares),
                 memory_mb=self._memory_mb,
+                memory_trends=self._trends,
             )
 
-    def _scored_table(self, n_rows: int, scored: pa.Table) -> None:
-        """Count a call that was answered as a table: (n_accepted, SCORE_SCHEMA) of n_rows."""
+    def _scored_table(self, n_rows: int, scored: pa.Table, groups: Sequence[int] | None) -> None:
+        """Count a call that was answered as a table: (n_accepted, SCORE_SCHEMA) of n_rows.
+
+        Its groups are counted when every row has a score: of a part, it is not known here which.
+        """
         import pyarrow.compute as pc
 
         values, missing = _numbers(scored.column("score"))
         places = np.searchsorted(self._edges, values, side="left")
         bins = np.bincount(places, minlength=len(self._scores)).tolist()
+        grouped = np.array(groups if groups is not None and len(groups) == len(places) else (), dtype=np.intp)
+        sums = np.bincount(grouped, places[: len(grouped)], GROUPS).astype(int).tolist()
+        numbers = np.bincount(grouped, minlength=GROUPS).tolist()
         widths, _ = _numbers(scored.column("uncertainty"))
         decisions = [(one["values"], one["counts"]) for one in pc.value_counts(scored.column("decision")).to_pylist()]
         review = pc.sum(scored.column("review")).as_py() or 0
@@ -164,6 +193,10 @@ class ArmBook:
             self._refused += n_rows - scored.num_rows
             self._missing += missing
             self._scores = [mine + its for mine, its in zip(self._scores, bins, strict=True)]
+            if len(grouped):
+                self._group_n = [mine + its for mine, its in zip(self._group_n, numbers, strict=True)]
+                self._group_total = [mine + its for mine, its in zip(self._group_total, sums, strict=True)]
+                self._squares += int(np.dot(places, places))
             self._score_n += len(values)
             self._score_total += float(values.sum())
             self._score_squares += float(np.dot(values, values))

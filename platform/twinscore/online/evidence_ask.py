@@ -51,7 +51,7 @@ class NotedAsk:
             arm.failed("wrong_bundle", n_rows)
             self._pair.failed(n_rows)
             return
-        arm.takes(scored.grown_mb)
+        arm.takes(scored.grown_mb, scored.trend)
         arm.scored(scored.predictions, scored.took_ns, answer_ns)
 
     def failed(self, error: Exception, n_rows: int) -> None:

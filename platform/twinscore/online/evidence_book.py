@@ -45,6 +45,8 @@ class EvidenceBook:
         self._made = 0
         self._live: tuple[Endpoint, ArmBook] | None = None
         self._footprint = Footprint()
+        self._followed = ""
+        """The live version whose memory is followed."""
 
     def know(self, endpoints: Iterable[Endpoint]) -> None:
         """Take the edges of scores from these versions from now on: the live one, and the one before."""
@@ -71,7 +73,7 @@ class EvidenceBook:
             live[1].failed("error", asked.n_rows)
             raise
         if not asked.faults:
-            live[1].answered(outcome, time.monotonic_ns() - started_ns)
+            live[1].answered(outcome, time.monotonic_ns() - started_ns, asked.groups)
         return outcome
 
     def arm(self, version: str, role: Role) -> ArmBook:
@@ -95,7 +97,7 @@ class EvidenceBook:
             arms, pairs = list(self._arms.values()), list(self._pairs.values())
             edges = {version: list(edges) for version, edges in self._edges.items()}
             if self._live is not None:
-                self._live[1].takes(self._footprint.grown_mb())
+                self._live[1].takes(*self._footprint.told())
         return {
             "incarnation": self._incarnation,
             "age_s": (time.monotonic_ns() - self._born_ns) / 1e9,
@@ -109,6 +111,9 @@ class EvidenceBook:
         with self._lock:
             if endpoint.version not in self._edges:
                 self._edges[endpoint.version] = _edges_of(endpoint)
+            if self._followed != endpoint.version:
+                self._followed = endpoint.version
+                self._footprint.begin_again()
             self._live = endpoint, self._arm(endpoint.version, "live")
             return self._live
 

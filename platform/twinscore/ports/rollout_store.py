@@ -190,11 +190,11 @@ class Commands(Protocol):
         """Return what waits for a model, in the order of arrival; it waits until a `save` names it in `done`."""
         ...
 
-    def outcome(self, command_id: str) -> str | None:
+    def outcome(self, command_id: str, *, model: str | None = None) -> str | None:
         """Return what became of a command, None while it waits.
 
         Raises:
-            SettingsInvalid: there is no such command.
+            SettingsInvalid: there is no such command, or with `model` none of that model.
         """
         ...
 

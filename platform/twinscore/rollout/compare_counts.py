@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["compare_distance", "compare_pairs", "compare_quantile", "compare_rate"]
 
+_ENTITIES_WEIGH = 2.0
+"""A design effect from which on more than half of what is not known is which entities there are, and more rows of them
+tell little."""
+
 
 def compare_rate(gate: Gate, sides: Sides, alpha: float) -> Finding:
     """Compare how often something happens."""
@@ -63,27 +67,34 @@ def compare_quantile(gate: Gate, sides: Sides, alpha: float) -> Finding:
 
 
 def compare_distance(gate: Gate, sides: Sides, alpha: float) -> Finding:
-    """Hold the largest difference between shares of rows against its limit, in either direction."""
+    """Hold the largest difference between shares of rows against its limit, in either direction.
+
+    An arm has a share of the entities, so either side's rows count as so many as its groups of entities say.
+    """
     mine, n = parts_of(gate.metric, sides.candidate)
     live, live_n = parts_of(gate.metric, sides.live)
     names = sorted({*mine, *live})
     if not n or not live_n or (gate.metric == "score_shift" and mine.keys() != live.keys()):
         return Finding(samples=n, live_samples=live_n)
-    m, by = sides.clump(gate, n), gate.line(0.0)
-    value, over, under = 0.0, [], []
+    (m, live_m), by = sides.clumps(), gate.line(0.0)
+    value, doubt, over, under = 0.0, 0.0, [], []
     for name in names:
-        one, other = (mine.get(name, 0) / m, n / m), (live.get(name, 0) / m, live_n / m)
-        away = abs(one[0] / one[1] - other[0] / other[1])
+        one, other = (mine.get(name, 0) / m, n / m), (live.get(name, 0) / live_m, live_n / live_m)
+        share, live_share = one[0] / one[1], other[0] / other[1]
+        away = abs(share - live_share)
+        if away >= value and m >= _ENTITIES_WEIGH:
+            doubt = math.sqrt(share * (1.0 - share) / one[1] + live_share * (1.0 - live_share) / other[1])
         value = max(value, away)
         if away > by:
             over.append(max(log_excess(*one, *other, by=by), log_excess(*other, *one, by=by)))
         elif gate.proven:
             under.append(min(log_deficit(*one, *other, by=by), log_deficit(*other, *one, by=by)))
     each = alpha / (2 * len(names))
-    radius = rate_radius(n / m, each) + rate_radius(live_n / m, each)
+    radius = rate_radius(n / m, each) + rate_radius(live_n / live_m, each)
     return Finding(
         value=value, low=max(0.0, value - radius), high=min(1.0, value + radius), samples=n, live_samples=live_n,
-        beyond=bool(over) and every_proved([max(over)], each), within=not over and every_proved(under, each),
+        doubt=doubt, beyond=bool(over) and every_proved([max(over)], each),
+        within=not over and every_proved(under, each),
     )  # fmt: skip
 
 

@@ -1,12 +1,14 @@
-"""Means, gaps between groups and known figures of a candidate beside those of the live version."""
+"""Means, gaps between groups, trends and known figures of a candidate beside those of the live version."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from twinscore.rollout.figures import figure_of, groups_of, moments_of
+from twinscore.rollout.figures import figure_of, groups_of, moments_of, trends_of
 from twinscore.rollout.finding import Finding
+from twinscore.rollout.memory_trend import slope_bounds
 from twinscore.rollout.sequential import mean_interval, rate_interval
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from twinscore.rollout.finding import Sides
     from twinscore.rollout.gate import Gate
 
-__all__ = ["compare_figure", "compare_gap", "compare_mean"]
+__all__ = ["compare_figure", "compare_gap", "compare_mean", "compare_trend"]
 
 _LEAST = 100
 """Values on either side before anything is said of a mean: its bounds lean on the central limit."""
@@ -30,6 +32,13 @@ def compare_mean(gate: Gate, sides: Sides, alpha: float) -> Finding:
 def compare_gap(gate: Gate, sides: Sides, alpha: float) -> Finding:
     """Compare how differently the groups of a column are selected, where they differ most."""
     return _held(gate, *[_gap(arm, alpha / 2) for arm in (sides.candidate, sides.live)])
+
+
+def compare_trend(gate: Gate, sides: Sides, alpha: float) -> Finding:
+    """Compare how fast memory grows in the process where it grows fastest; processes share alpha."""
+    if gate.beside:
+        return _held(gate, *[_trend(arm, alpha / 2) for arm in (sides.candidate, sides.live)])
+    return replace(_held(gate, _trend(sides.candidate, alpha), _trend(None, alpha)), live_samples=None)
 
 
 def compare_figure(gate: Gate, sides: Sides, alpha: float) -> Finding:
@@ -80,6 +89,15 @@ def _gap(arm: ArmEvidence | None, alpha: float) -> _Bounded:
         low = max(low, max(lows) - min(highs))
         high = max(high, max(highs) - min(lows))
     return value, low, high, min(sum(n for _, n in groups) for groups in columns)
+
+
+def _trend(arm: ArmEvidence | None, alpha: float) -> _Bounded:
+    trends = trends_of(arm)
+    found = [slope_bounds(one, alpha / len(trends)) for one in trends]
+    values = [value for value, _, _ in found if value is not None]
+    if not values:
+        return None, -math.inf, math.inf, 0
+    return max(values), max(low for _, low, _ in found), max(high for _, _, high in found), len(values)
 
 
 def _known(figure: float | None) -> _Bounded:

@@ -5,15 +5,19 @@ Everything here is cumulative and merges by addition, in any order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from twinscore.errors import SchemaMismatch, near
+from twinscore.errors import SchemaMismatch
 from twinscore.rollout.counts import DIFF_EDGES, LATENCY_EDGES_MS, Histogram, Moments
+from twinscore.rollout.entity_groups import EntityGroups
+from twinscore.rollout.evidence_parts import added, by_name, join, members_of, part_to_json, same
+from twinscore.rollout.labelled import Labelled
+from twinscore.rollout.memory_trend import MemoryTrend, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "DIFF_EDGES",
@@ -29,49 +33,6 @@ __all__ = [
 
 Role = Literal["live", "canary", "ab", "shadow"]
 _NEVER = datetime.min.replace(tzinfo=UTC)
-_Part = TypeVar("_Part", bound="_Counts")
-
-
-class _Counts(Protocol):
-    def merged(self, other: Self, /) -> Self: ...
-    def minus(self, earlier: Self, /) -> Self: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """What outcomes said of a version's answers."""
-
-    n: int = 0
-    loss: Moments = field(default_factory=Moments)
-    """Of one answer."""
-    groups: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """By `column=value`: answers, and how many of them had the deciding class."""
-
-    def merged(self, other: Labelled) -> Labelled:
-        """Add other outcomes."""
-        return self._with(other, 1)
-
-    def minus(self, earlier: Labelled) -> Labelled:
-        """Take earlier outcomes away."""
-        return self._with(earlier, -1)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values; `from_json` reads them back to an equal value."""
-        return {"n": self.n, "loss": self.loss.to_json(), "groups": {name: list(v) for name, v in self.groups.items()}}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Labelled:
-        """Read what `to_json` returned."""
-        groups = {name: (int(n), int(selected)) for name, (n, selected) in document["groups"].items()}
-        return cls(document["n"], Moments.from_json(document["loss"]), groups)
-
-    def _with(self, other: Labelled, sign: int) -> Labelled:
-        groups = dict(self.groups)
-        for name, (n, selected) in other.groups.items():
-            mine = groups.get(name, (0, 0))
-            groups[name] = (mine[0] + sign * n, mine[1] + sign * selected)
-        loss = self.loss.merged(other.loss) if sign > 0 else self.loss.minus(other.loss)
-        return Labelled(self.n + sign * other.n, loss, {name: found for name, found in groups.items() if any(found)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +62,12 @@ class ArmEvidence:
     """Of the uncertainty."""
     restarts: int = 0
     """Processes that ended unasked."""
+    groups: EntityGroups = field(default_factory=EntityGroups)
+    """Of the rows whose entities are known: those that were asked while a challenger had a share."""
     memory_mb: float | None = None
     """Most MiB that one of its processes took beyond what it had when it was ready; None when not known."""
+    memory_trends: tuple[MemoryTrend, ...] = ()
+    """How its processes' memory grew, each over its whole life; see `rollout.memory_trend`."""
     labelled: Labelled | None = None
 
     def merged(self, other: ArmEvidence) -> ArmEvidence:
@@ -110,12 +75,12 @@ class ArmEvidence:
         return self._with(other, 1)
 
     def minus(self, earlier: ArmEvidence) -> ArmEvidence:
-        """Take away what was known earlier; of memory the highest stays. Raises as `merged`."""
+        """Take away what was known earlier; of memory the highest and its trends stay. Raises as `merged`."""
         return self._with(earlier, -1)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; `from_json` reads them back to an equal value."""
-        return _to_json(self)
+        return {**part_to_json(self), "memory_trends": [one.to_json() for one in self.memory_trends]}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ArmEvidence:
@@ -124,33 +89,35 @@ class ArmEvidence:
         Raises:
             SchemaMismatch: it is no such document.
         """
-        members = _members(cls, document, _ARM_PARTS)
+        members = members_of(cls, document, _ARM_PARTS)
         if members["role"] not in get_args(Role):
             message = f"The role of evidence must be one of {', '.join(get_args(Role))}, got {members['role']!r}."
             raise SchemaMismatch(message, role=str(members["role"]))
         return cls(**members)
 
     def _with(self, other: ArmEvidence, sign: int) -> ArmEvidence:
-        _same(f"{self.role} {self.version}", f"{other.role} {other.version}")
+        same(f"{self.role} {self.version}", f"{other.role} {other.version}")
         labelled = self.labelled
         if other.labelled is not None:
-            labelled = _joined(labelled or Labelled(), other.labelled, sign)
+            labelled = join(labelled or Labelled(), other.labelled, sign)
         memory = [one for one in (self.memory_mb, other.memory_mb if sign > 0 else None) if one is not None]
         return replace(
             self,
             calls=self.calls + sign * other.calls,
-            failed=_added(self.failed, other.failed, sign),
+            failed=added(self.failed, other.failed, sign),
             rows=self.rows + sign * other.rows,
             refused_rows=self.refused_rows + sign * other.refused_rows,
-            latency_ms=_joined(self.latency_ms, other.latency_ms, sign),
-            answer_ms=_joined(self.answer_ms, other.answer_ms, sign),
-            scores=_joined(self.scores, other.scores, sign),
-            score=_joined(self.score, other.score, sign),
-            decisions=_added(self.decisions, other.decisions, sign),
+            latency_ms=join(self.latency_ms, other.latency_ms, sign),
+            answer_ms=join(self.answer_ms, other.answer_ms, sign),
+            scores=join(self.scores, other.scores, sign),
+            score=join(self.score, other.score, sign),
+            decisions=added(self.decisions, other.decisions, sign),
             review_rows=self.review_rows + sign * other.review_rows,
-            width=_joined(self.width, other.width, sign),
+            width=join(self.width, other.width, sign),
             restarts=self.restarts + sign * other.restarts,
+            groups=join(self.groups, other.groups, sign),
             memory_mb=max(memory, default=None),
+            memory_trends=joined(self.memory_trends, other.memory_trends if sign > 0 else ()),
             labelled=labelled,
         )
 
@@ -186,20 +153,20 @@ class PairEvidence:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; `from_json` reads them back to an equal value."""
-        return _to_json(self)
+        return part_to_json(self)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> PairEvidence:
         """Read what `to_json` returned; raises SchemaMismatch when it is no such document."""
-        return cls(**_members(cls, document, _PAIR_PARTS))
+        return cls(**members_of(cls, document, _PAIR_PARTS))
 
     def _with(self, other: PairEvidence, sign: int) -> PairEvidence:
-        _same(f"shadow {self.version}", f"shadow {other.version}")
+        same(f"shadow {self.version}", f"shadow {other.version}")
         numbers = ("n", "flips", "flips_up", "flips_down", "failed", "dropped")
         return replace(
             self,
-            diff=_joined(self.diff, other.diff, sign),
-            signed=_joined(self.signed, other.signed, sign),
+            diff=join(self.diff, other.diff, sign),
+            signed=join(self.signed, other.signed, sign),
             **{name: getattr(self, name) + sign * getattr(other, name) for name in numbers},
         )
 
@@ -233,8 +200,8 @@ class Evidence:
             SchemaMismatch: scores of one arm are in different bins.
         """
         return Evidence(
-            arms=_by_name(self.arms, other.arms, _arm_name, 1),
-            pairs=_by_name(self.pairs, other.pairs, _pair_name, 1),
+            arms=by_name(self.arms, other.arms, _arm_name, 1),
+            pairs=by_name(self.pairs, other.pairs, _pair_name, 1),
             at=max(self.at, other.at),
             replicas=max(self.replicas, other.replicas),
             stale=tuple(sorted({*self.stale, *other.stale})),
@@ -244,8 +211,8 @@ class Evidence:
         """Return what was added since; time, replicas and memory are those of now. Raises as `merged`."""
         return replace(
             self,
-            arms=_by_name(self.arms, earlier.arms, _arm_name, -1),
-            pairs=_by_name(self.pairs, earlier.pairs, _pair_name, -1),
+            arms=by_name(self.arms, earlier.arms, _arm_name, -1),
+            pairs=by_name(self.pairs, earlier.pairs, _pair_name, -1),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -261,7 +228,7 @@ class Evidence:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Evidence:
         """Read what `to_json` returned; raises SchemaMismatch when it is no such document."""
-        members = _members(cls, document, {"at": datetime.fromisoformat, "stale": tuple})
+        members = members_of(cls, document, {"at": datetime.fromisoformat, "stale": tuple})
         members["arms"] = tuple([ArmEvidence.from_json(arm) for arm in members["arms"]])
         members["pairs"] = tuple([PairEvidence.from_json(pair) for pair in members["pairs"]])
         return cls(**members)
@@ -275,63 +242,6 @@ def _pair_name(pair: PairEvidence) -> tuple[str, ...]:
     return (pair.version,)
 
 
-def _by_name(
-    mine: Sequence[_Part], its: Sequence[_Part], name: Callable[[_Part], tuple[str, ...]], sign: int
-) -> tuple[_Part, ...]:
-    """Join parts of one name; what only the other side has is added, and cannot be taken away."""
-    found = {name(part): part for part in mine}
-    for part in its:
-        known = found.get(name(part))
-        if known is not None:
-            found[name(part)] = _joined(known, part, sign)
-        elif sign > 0:
-            found[name(part)] = part
-    return tuple([found[one] for one in sorted(found)])
-
-
-def _joined(mine: _Part, its: _Part, sign: int) -> _Part:
-    return mine.merged(its) if sign > 0 else mine.minus(its)
-
-
-def _added(mine: Mapping[str, int], its: Mapping[str, int], sign: int) -> dict[str, int]:
-    found = dict(mine)
-    for name, count in its.items():
-        found[name] = found.get(name, 0) + sign * count
-    return {name: count for name, count in found.items() if count}
-
-
-def _same(mine: str, its: str) -> None:
-    if mine != its:
-        message = f"Evidence of {mine} cannot be joined with evidence of {its}."
-        raise SchemaMismatch(message)
-
-
-def _to_json(part: ArmEvidence | PairEvidence) -> dict[str, Any]:
-    found = {one.name: getattr(part, one.name) for one in fields(part)}
-    return {name: value.to_json() if hasattr(value, "to_json") else value for name, value in found.items()}
-
-
-def _members(kind: type, document: Mapping[str, Any], parts: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    """Return the arguments of a value; a member that is unknown, missing or of another form is refused by name."""
-    known = {one.name for one in fields(kind)}
-    for name in document:
-        if name not in known:
-            message = f"The evidence has an unknown member {name!r}. {near(name, known)}"
-            raise SchemaMismatch(message, member=name)
-    found = dict(document)
-    for name in sorted(known):
-        if name not in found:
-            message = f"The evidence lacks {name!r}; it is of another release."
-            raise SchemaMismatch(message, member=name)
-        if name in parts and found[name] is not None:
-            try:
-                found[name] = parts[name](found[name])
-            except (KeyError, TypeError, ValueError) as error:
-                message = f"The evidence has a {name!r} that cannot be read: {error!r}"
-                raise SchemaMismatch(message, member=name) from error
-    return found
-
-
 _ARM_PARTS: dict[str, Callable[[Any], Any]] = {
     "failed": dict,
     "latency_ms": Histogram.from_json,
@@ -340,6 +250,8 @@ _ARM_PARTS: dict[str, Callable[[Any], Any]] = {
     "score": Moments.from_json,
     "decisions": dict,
     "width": Moments.from_json,
+    "groups": EntityGroups.from_json,
+    "memory_trends": lambda found: tuple([MemoryTrend.from_json(one) for one in found]),
     "labelled": Labelled.from_json,
 }
 _PAIR_PARTS: dict[str, Callable[[Any], Any]] = {"diff": Histogram.from_json, "signed": Moments.from_json}

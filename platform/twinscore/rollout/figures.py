@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from twinscore.rollout.counts import Moments
 
 if TYPE_CHECKING:
-    from twinscore.rollout.evidence import ArmEvidence
+    from collections.abc import Sequence
 
-__all__ = ["figure_of", "groups_of", "moments_of", "parts_of", "share_of"]
+    from twinscore.rollout.evidence import ArmEvidence
+    from twinscore.rollout.memory_trend import MemoryTrend
+
+__all__ = ["figure_of", "groups_of", "moments_of", "parts_of", "share_of", "trends_of"]
 
 
 def share_of(metric: str, arm: ArmEvidence | None) -> tuple[int, int]:
@@ -62,3 +65,8 @@ def figure_of(metric: str, arm: ArmEvidence | None) -> float | None:
     if arm is None:
         return None
     return float(arm.restarts) if metric == "restarts" else arm.memory_mb
+
+
+def trends_of(arm: ArmEvidence | None) -> Sequence[MemoryTrend]:
+    """Return how the memory of each process grew, for memory_mb_per_h."""
+    return () if arm is None else arm.memory_trends

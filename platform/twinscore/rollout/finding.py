@@ -32,6 +32,15 @@ class Sides:
         """
         return max(1.0, n * gate.burst / max(self.seconds, gate.burst)) if gate.burst else 1.0
 
+    def clumps(self) -> tuple[float, float]:
+        """Return how many rows of the candidate, and of the live version, tell as much as one row of its own.
+
+        Rows of one entity hang together. Where it is not known of a side, as in a bake, it is taken to be as on the
+        other one; where it is known of none, as in a shadow stage with the same rows on both sides, rows count as rows.
+        """
+        known = [None if arm is None else arm.groups.design_effect for arm in (self.candidate, self.live)]
+        return known[0] or known[1] or 1.0, known[1] or known[0] or 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -44,6 +53,8 @@ class Finding:
     samples: int = 0
     live_samples: int | None = None
     """None where the live version is not looked at."""
+    doubt: float = 0.0
+    """So much of the value may be the choice of entities: one standard error; 0 where more rows would tell more."""
     beyond: bool = False
     """It is proved that a limit is passed."""
     within: bool = False

@@ -12,7 +12,7 @@ from twinscore.errors import SettingsInvalid, near
 __all__ = ["DEFAULT_GATES", "METRICS", "Gate", "GateVerdict", "Metric", "Outcome"]
 
 Outcome = Literal["pass", "fail", "inconclusive"]
-Kind = Literal["rate", "quantile", "mean", "distance", "paired", "gap", "gauge", "count"]
+Kind = Literal["rate", "quantile", "mean", "distance", "paired", "gap", "gauge", "trend", "count"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +58,7 @@ METRICS: dict[str, Metric] = {
     "uncertainty_width": Metric(words="mean width of intervals", kind="mean", unit="", of="rows", samples=200),
     "restarts": Metric(words="replicas restarted", kind="count", unit="", of="arms", samples=1),
     "memory_mb": Metric(words="memory taken since ready", kind="gauge", unit="MB", of="arms", samples=1),
+    "memory_mb_per_h": Metric(words="growth of memory", kind="trend", unit="MB/h", of="arms", samples=1),
     "loss": Metric(words="mean loss on labelled rows", kind="mean", unit="", of="labels", samples=200),
     "group_gap": Metric(words="gap of selection between groups", kind="gap", unit="", of="labels", samples=200),
 }  # fmt: skip
@@ -213,5 +214,6 @@ DEFAULT_GATES: tuple[Gate, ...] = (
     Gate(metric="review_rate", worse_by=0.1),
     Gate(metric="restarts", max=2.0),
     Gate(metric="memory_mb", worse_by=256.0, when_given=True),
+    Gate(metric="memory_mb_per_h", max=256.0, when_given=True),
 )
 """What a policy without gates of its own holds a candidate to."""

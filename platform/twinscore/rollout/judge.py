@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING
 
 from twinscore.rollout.compare_counts import compare_distance, compare_pairs, compare_quantile, compare_rate
-from twinscore.rollout.compare_sizes import compare_figure, compare_gap, compare_mean
+from twinscore.rollout.compare_sizes import compare_figure, compare_gap, compare_mean, compare_trend
 from twinscore.rollout.finding import Sides
 from twinscore.rollout.gate import GateVerdict
 
@@ -25,7 +25,7 @@ __all__ = ["alpha_parts", "judge"]
 
 _COMPARE: dict[Kind, Callable[[Gate, Sides, float], Finding]] = {
     "rate": compare_rate, "paired": compare_pairs, "quantile": compare_quantile, "distance": compare_distance,
-    "mean": compare_mean, "gap": compare_gap, "gauge": compare_figure, "count": compare_figure,
+    "mean": compare_mean, "gap": compare_gap, "gauge": compare_figure, "trend": compare_trend, "count": compare_figure,
 }  # fmt: skip
 
 
@@ -144,7 +144,9 @@ def _lacks_live(gate: Gate, finding: Finding) -> bool:
 
 def _looks_right(gate: Gate, finding: Finding) -> bool:
     value, top = finding.value, _top(gate, finding)
-    return value is not None and (top is None or value <= top) and (gate.min is None or value >= gate.min)
+    return (
+        value is not None and (top is None or value - finding.doubt <= top) and (gate.min is None or value >= gate.min)
+    )
 
 
 def _top(gate: Gate, finding: Finding) -> float | None:
@@ -162,6 +164,8 @@ def _words(gate: Gate, finding: Finding, live: str, why: str) -> str:
     if finding.live_samples is not None and measure.kind != "distance":
         said.append(f"{_show(gate, finding.live_value)} for version {live}")
     top = _top(gate, finding)
+    if finding.doubt:
+        said.append(f"of which {_show(gate, finding.doubt)} may be the choice of entities")
     if top is not None:
         said.append(f"at most {_show(gate, top)} allowed")
     if gate.min is not None:
