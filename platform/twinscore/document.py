@@ -186,7 +186,9 @@ def _read(kind: Any, value: Any, name: str, source: str) -> Any:
     if is_dataclass(kind):
         return value if isinstance(value, kind) else read_value(kind, value, source=source, within=f"{name}.")  # type: ignore[arg-type]
     allowed = (int, float) if kind is float else (kind,)
-    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool) or isinstance(value, datetime):
+    # Python takes a truth for a whole number, and an instant for a day.
+    other = (isinstance(value, bool) and kind is not bool) or (isinstance(value, datetime) and kind is date)
+    if other or not isinstance(value, allowed):
         raise _wrong(name, value, _WORDS[kind], source)
     return value
 

@@ -1,7 +1,7 @@
 """The Serve application of a version that is not live: canary, A/B arm or shadow; reached by handle, never over HTTP.
 
-It is a process of its own, so what it does to itself stays there. A shadow is also kept small: it yields the processor
-to everything else (`nice`), may take so much memory and no more, and is replaced when it stays above.
+It is a process of its own, so what it does to itself stays there. A shadow is also kept small: it takes the processor
+only while nobody else wants it, may take so much memory and no more, and is replaced when it stays above.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import resource
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -95,7 +96,7 @@ class ChallengerReplica:
         taken, mapped = memory_bytes()
         self._most_bytes = taken + memory_mb * MIB
         if role == "shadow":
-            os.nice(_NICE)
+            _give_way()
             # Of address space, which is what a limit can be put on; Ray maps far more of it than it uses.
             most = mapped + 2 * memory_mb * MIB
             resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
@@ -120,6 +121,15 @@ class ChallengerReplica:
         if taken > self._most_bytes:
             message = f"The replica takes {taken // MIB} MiB; at most {self._most_bytes // MIB} are allowed."
             raise PredictFailed(message, taken=taken, most=self._most_bytes)
+
+
+def _give_way() -> None:
+    """Let every thread of this process wait for whoever else wants its core; what they start does so, too."""
+    for thread in [int(path.name) for path in Path("/proc/self/task").glob("*")] or [0]:
+        with suppress(ProcessLookupError):  # it has ended
+            os.setpriority(os.PRIO_PROCESS, thread, max(_NICE, os.getpriority(os.PRIO_PROCESS, thread)))
+            if hasattr(os, "SCHED_IDLE"):
+                os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
 
 
 def app_name(model: str, role: Role, version: str) -> str:
