@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from twinscore.audit.appender import Appender
 from twinscore.audit.places import numbers
 from twinscore.audit.reader import read_segment
 from twinscore.audit.writer import Piece, SegmentWriter
@@ -26,7 +25,6 @@ WAYS: dict[str, Way] = {
     "appended": (True, 0.0),
     "committed by a thread": (False, 0.0),
 }
-native = pytest.mark.skipif(not Appender.possible(), reason="this system has no event files")
 
 
 class Watched:
@@ -97,10 +95,9 @@ def test_every_record_is_in_the_log_once_and_in_order(tmp_path: Path, way: Way, 
     assert told == [None] * len(payloads)
     assert in_the_log(tmp_path / "s") == payloads
     assert log.committed + log.appended == len(payloads)
-    assert bool(log.appended) == (way[0] and Appender.possible() and (way[1] == 0 or at_a_time > 16))
+    assert bool(log.appended) == (way[0] and (way[1] == 0 or at_a_time > 16))
 
 
-@native
 def test_a_disk_that_is_full_midway_is_tried_with_what_is_held_in_reserve(tmp_path: Path) -> None:
     """The answer is given, and its record is there."""
     writer = SegmentWriter(tmp_path, stream="s", key=KEY, reserve_bytes=4096)
@@ -114,7 +111,6 @@ def test_a_disk_that_is_full_midway_is_tried_with_what_is_held_in_reserve(tmp_pa
     assert in_the_log(tmp_path / "s") == [b"%d" % number for number in range(50)]
 
 
-@native
 def test_a_sync_that_fails_refuses_its_batch_and_no_other(tmp_path: Path) -> None:
     """The file is left as it is, and the next batch goes into another."""
     writer = SegmentWriter(tmp_path, stream="s", key=KEY)
@@ -131,7 +127,6 @@ def test_a_sync_that_fails_refuses_its_batch_and_no_other(tmp_path: Path) -> Non
     assert left == [b"%d" % number for number in range(50) if number not in refused]
 
 
-@native
 def test_a_stream_that_somebody_else_writes_to_is_waited_for_in_a_thread(tmp_path: Path) -> None:
     """The loop goes on meanwhile."""
     writer = SegmentWriter(tmp_path, stream="s", key=KEY)

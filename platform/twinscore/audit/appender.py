@@ -1,4 +1,4 @@
-"""A thread that writes and syncs files without Python's lock, so that an event loop goes on meanwhile; Linux only.
+"""A thread that writes and syncs files without Python's lock, so that an event loop goes on meanwhile.
 
 Handing a batch to a Python thread and back takes the lock four times from the loop that is at work, each time at the
 end of a callback at the earliest: with a quick disk that costs more than the sync itself. This thread waits, writes,
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import select
-import sys
 import threading
 from typing import Any
 
@@ -89,11 +88,6 @@ class Appender:
         _serve(*arguments)  # compiled, or loaded, before anybody waits for it; ends at once
         self._thread = threading.Thread(target=_serve, args=arguments, name="audit-append", daemon=True)
         self._thread.start()
-
-    @staticmethod
-    def possible() -> bool:
-        """Tell whether this system has what it needs."""
-        return sys.platform == "linux" and hasattr(os, "eventfd")
 
     def start(self, handle: int, data: bytes, offset: int) -> None:
         """Begin to write `data`, at most `MOST_BYTES`, at a place of a file and to sync it; one at a time."""

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import structlog
 
@@ -212,9 +214,5 @@ class _Work:
 def _span(path: Path) -> tuple[int, int]:
     """Return when the first and the last row of a file were received, in microseconds since 1970."""
     with pq.ParquetFile(path) as file:
-        moments = file.read(columns=["received_at"]).column("received_at").to_pylist()
-    return _micros(min(moments)), _micros(max(moments))
-
-
-def _micros(moment: datetime) -> int:
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+        span = pc.min_max(file.read(columns=["received_at"]).column("received_at").cast(pa.int64()))
+    return span["min"].as_py(), span["max"].as_py()

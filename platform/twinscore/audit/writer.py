@@ -49,6 +49,8 @@ class Piece(NamedTuple):
     chain: bytes
     """Value behind its last record."""
     records: int
+    begun_s: float
+    """By the monotonic clock."""
 
 
 class SegmentWriter:
@@ -169,7 +171,7 @@ class SegmentWriter:
             if self._handle is not None and not self._closed and not self._due():
                 data, chain = frame_batch(payloads, self._sequence, self._chain)
                 if self._size + len(data) <= self._room:
-                    piece = Piece(self._handle, data, self._size, chain, len(payloads))
+                    piece = Piece(self._handle, data, self._size, chain, len(payloads), self._clock.monotonic_s())
             return piece
         finally:
             if piece is None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from typing import TYPE_CHECKING, Any
 
 import ray
+
+from twinscore.priority import give_way
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -79,9 +80,7 @@ class _Worker:
     """What Ray makes: an actor that leaves its core to whoever answers somebody who waits, replicas on its machine."""
 
     def __init__(self, actor: type, arguments: tuple[Any, ...], idle: bool) -> None:
-        os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
-        if idle and hasattr(os, "SCHED_IDLE"):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        give_way(_NICE, idle=idle)
         self._actor = actor(*arguments)
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -7,14 +7,13 @@ the audit log are kept out here too.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from twinscore.audit.record import FEATURE, OUTPUTS
-from twinscore.batch.runs import known_runs
+from twinscore.batch.runs import instant, known_runs
 from twinscore.batch.watch_run import rows_beside_input
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def runs_between(lake: Path, model: str, datasets: Sequence[str], window: Window
     """Return the runs that were committed in a span of time, by their ids; a window's end is not in it."""
     found = []
     for run in known_runs(lake, model, datasets).committed:
-        at = datetime.fromisoformat(run.manifest["finished_at"])
+        at = instant(run.manifest["finished_at"])
         first, last = window.bounds
         if first <= at < last:
             found.append(run)

@@ -15,13 +15,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from twinscore.errors import StoreConflict, TwinscoreError
+from twinscore.priority import give_way
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twinscore.settings import Settings
 
-__all__ = ["leave_the_core", "main"]
+__all__ = ["main"]
 
 _HERE = 4
 """Sources that are counted in this process; to start workers for so few takes longer, and more from others."""
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", action="append", required=True, help="name of a model; repeat it")
     parser.add_argument("--parent", type=int, help="process to end with")
     given = parser.parse_args(arguments)
-    leave_the_core()
+    give_way(19)
     if given.parent is not None:
         _end_with(given.parent)
     import pyarrow as pa
@@ -49,13 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(json.dumps({"model": model, **_looked(settings, model)}) + "\n")
         sys.stdout.flush()
     return 0
-
-
-def leave_the_core() -> None:
-    """Work from now on only while nobody else wants the core; what this process starts does so, too."""
-    os.setpriority(os.PRIO_PROCESS, 0, 19)
-    if hasattr(os, "SCHED_IDLE"):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _looked(settings: Settings, model: str) -> dict[str, Any]:

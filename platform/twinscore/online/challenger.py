@@ -6,7 +6,6 @@ only while nobody else wants it, may take so much memory and no more, and is rep
 
 from __future__ import annotations
 
-import os
 import resource
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from twinscore.online.footprint import MIB, Footprint, memory_bytes
 from twinscore.online.request import Limits
 from twinscore.online.serve_config import applications, making
 from twinscore.online.switch import load_endpoint
+from twinscore.priority import give_way
 from twinscore.rollout.plan import Role
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class ChallengerReplica:
         taken, mapped = memory_bytes()
         self._most_bytes = taken + memory_mb * MIB
         if role == "shadow":
-            _give_way()
+            _all_give_way()
             # Of address space, which is what a limit can be put on; Ray maps far more of it than it uses.
             most = mapped + 2 * memory_mb * MIB
             resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
@@ -123,13 +123,11 @@ class ChallengerReplica:
             raise PredictFailed(message, taken=taken, most=self._most_bytes)
 
 
-def _give_way() -> None:
+def _all_give_way() -> None:
     """Let every thread of this process wait for whoever else wants its core; what they start does so, too."""
-    for thread in [int(path.name) for path in Path("/proc/self/task").glob("*")] or [0]:
+    for thread in [int(path.name) for path in Path("/proc/self/task").glob("*")]:
         with suppress(ProcessLookupError):  # it has ended
-            os.setpriority(os.PRIO_PROCESS, thread, max(_NICE, os.getpriority(os.PRIO_PROCESS, thread)))
-            if hasattr(os, "SCHED_IDLE"):
-                os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+            give_way(_NICE, thread=thread)
 
 
 def app_name(model: str, role: Role, version: str) -> str:

@@ -5,6 +5,7 @@ Every wire format and every listener comes here, so a row gets the same bits how
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -64,13 +65,20 @@ class Endpoint:
         self.n_columns = len(bundle.contract.columns)
         self.has_instances_column = any(column.name == "instances" for column in bundle.contract.columns)
         self.columns = ColumnDecoder(bundle.contract)
-        self._json = JsonColumns(bundle.contract, fewest_rows=ROW_WISE_MAX + 1, most_rows=self.limits.max_rows)
         self.decode = RowDecoder(bundle.contract).decode
         self._contract = bundle.contract
         self.key = bundle.contract.key
         self._scorer = RowScorer(bundle)
         self._check_row = bundle.checker.check_row
         self._check_and_score = check_and_score
+
+    @cached_property
+    def _json(self) -> JsonColumns:
+        return JsonColumns(self._contract, fewest_rows=ROW_WISE_MAX + 1, most_rows=self.limits.max_rows)
+
+    def prepare(self) -> None:
+        """Compile what reads bodies of many rows, so that no caller waits for it; who reads no bodies leaves it out."""
+        self._json  # noqa: B018 - made by being asked for
 
     @property
     def scorer(self) -> str:

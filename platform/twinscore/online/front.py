@@ -82,7 +82,6 @@ class Front:
         self._roster = roster
         self._replica = replica
         self._load = Load()
-        self._began_ns = 0
         self.unrecorded = 0
         """Answers that were given without a record, where the policy allows it."""
         gateway.access = Access.load(settings.home)
@@ -137,7 +136,6 @@ class Front:
     def begin(self, payloads: Sequence[bytes]) -> Piece | None:
         """Return what the listener's loop may append by itself; see `SegmentWriter.begin`."""
         assert self.writer is not None
-        self._began_ns = time.monotonic_ns()
         return self.writer.begin(payloads)
 
     def end(self, piece: Piece, error: OSError | None) -> bool:
@@ -145,7 +143,7 @@ class Front:
         assert self.writer is not None
         try:
             done = self.writer.end(piece, error)
-            self._load.committed(time.monotonic_ns() - self._began_ns)
+            self._load.committed(int((time.monotonic() - piece.begun_s) * 1e9))
         except AuditUnavailable:
             if self._audit.on_failure == "refuse":
                 raise

@@ -127,8 +127,9 @@ class Gateway:
         return self._serving[0]
 
     def prepare(self, endpoint: Endpoint) -> None:
-        """Make what a version's first caller would wait for: the explainer needs seconds to be compiled."""
+        """Make what a version's first callers would wait for: explainer and reader need seconds to be compiled."""
         self._explainer(endpoint)
+        endpoint.prepare()
 
     def swap(self, endpoint: Endpoint, arms: Arms | None = None) -> None:
         """Answer with another version and other arms from the next request on: one assignment, so never a mixture."""

@@ -69,10 +69,9 @@ class ReplyGate:
     ) -> None:
         self._commit = commit
         self._loop = loop
-        self._log = log if Appender.possible() else None
+        self._log = log
         self._quick_s = quick_s
         self._took_s = 2 * _QUICK_S  # until a thread has seen some that were quick
-        self._began_s = 0.0
         self._waiting: Batch = []
         self._busy = False
         self._under_way: tuple[Batch, Piece] | None = None
@@ -131,7 +130,6 @@ class ReplyGate:
             self._batches.put(batch)
             return
         self._under_way = batch, piece
-        self._began_s = time.monotonic()
         self._appender.start(piece.handle, piece.data, piece.offset)
 
     def _piece(self, log: Log, batch: Batch) -> Piece | None:
@@ -144,8 +142,8 @@ class ReplyGate:
         if self._under_way is None or self._log is None or not self._appender.over():
             return
         failed = self._appender.finish(_PATIENCE_S)
-        self._took(time.monotonic() - self._began_s)
         (batch, piece), self._under_way = self._under_way, None
+        self._took(time.monotonic() - piece.begun_s)
         error: Exception | None = None
         try:
             if not self._log.end(piece, failed):

@@ -56,10 +56,11 @@ class Native:
         """Return one prediction per row, in the order sent."""
         if _wants_stream(call):
             return write_stream(endpoint, outcome, call.request_id, arm, partial=asked.partial)
-        bare = Predictions(call.request_id, endpoint.model, endpoint.version, arm, [])
-        written = None if outcome.degraded else bulk_answer(bare, outcome, endpoint.key)
-        if written is not None:
-            return as_bytes(written, "application/json", call.request_id)
+        if outcome.predictions is None and not outcome.degraded:
+            bare = Predictions(call.request_id, endpoint.model, endpoint.version, arm, [])
+            written = bulk_answer(bare, outcome, endpoint.key)
+            if written is not None:
+                return as_bytes(written, "application/json", call.request_id)
         predictions = endpoint.predictions(outcome)
         body = Predictions(call.request_id, endpoint.model, endpoint.version, arm, predictions)
         if outcome.degraded:
