@@ -143,8 +143,10 @@ def test_a_hold_over_http_stops_a_move_and_an_override_lets_it_go(stand: Standin
     hold = httpx.post(f"{stand.control}/holds", json=asked, timeout=10).raise_for_status().json()
     command = {"name": "promote", "actor": "anna", "version": other, "immediate": True, "reason": "now"}
     sent = httpx.post(f"{stand.control}/models/{MODEL}", json=command, timeout=10).json()
+    told = f"{stand.control}/models/{MODEL}/commands/{sent['id']}"
+    stand.until(lambda _: httpx.get(told, timeout=10).json()["outcome"] is not None, "an end of the command")
+    outcome = httpx.get(told, timeout=10).json()
     waits = stand.until(lambda status: "the books are closed" in json.dumps(status), "word of the hold")
-    outcome = httpx.get(f"{stand.control}/models/{MODEL}/commands/{sent['id']}", timeout=10).json()
     foreign = httpx.get(f"{stand.control}/models/another/commands/{sent['id']}", timeout=10)
     said = {"model": MODEL, "reason": "fixes a wrong price", "by": "dora"}
     httpx.post(f"{stand.control}/holds/{hold['id']}/override", json=said, timeout=10).raise_for_status()
@@ -156,8 +158,8 @@ def test_a_hold_over_http_stops_a_move_and_an_override_lets_it_go(stand: Standin
     assert ({"id": sent["id"], "outcome": "taken"}, 422) == (outcome, foreign.status_code)
     assert before < len(entries(stand, other))
     with open_rollout_store(stand.settings) as store:
-        told = [(one.kind, one.requested_by) for one in store.ledger.entries(MODEL) if one.kind.startswith("hold_")]
-    assert [("hold_placed", "cara"), ("hold_overridden", "dora"), ("hold_released", "cara")] == told[-3:]
+        kept = [(one.kind, one.requested_by) for one in store.ledger.entries(MODEL) if one.kind.startswith("hold_")]
+    assert [("hold_placed", "cara"), ("hold_overridden", "dora"), ("hold_released", "cara")] == kept[-3:]
 
 
 def test_an_emergency_and_the_way_back_without_the_registry(stand: Standing) -> None:
