@@ -1,14 +1,23 @@
-"""Work that nobody waits for leaves the core to whoever answers somebody; knows no work, and no process but its own."""
+"""Work that nobody waits for leaves the core to whoever answers somebody; knows no work, and no process but its own.
+
+Two things divide a core. Within a scheduling group, the policy and niceness of each thread. Between groups, their
+weight: a container is a group (cgroups(7)), and on a machine without them each session is one (the autogroups of
+sched(7)), so that there a thread gives way to its own session only, however nice it is.
+"""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from pathlib import Path
 
-__all__ = ["give_way"]
+__all__ = ["all_give_way", "give_way"]
+
+_AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def give_way(niceness: int, *, idle: bool = True, thread: int = 0) -> None:
-    """Let a thread, and every one that it starts from now on, yield to everything else.
+    """Let a thread, and every one that it starts from now on, yield to everything else of its scheduling group.
 
     Args:
         niceness: at least this much, 1 to 19.
@@ -21,3 +30,27 @@ def give_way(niceness: int, *, idle: bool = True, thread: int = 0) -> None:
     os.setpriority(os.PRIO_PROCESS, thread, max(niceness, os.getpriority(os.PRIO_PROCESS, thread)))
     if idle:
         os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+
+
+def all_give_way(niceness: int, *, idle: bool = True) -> None:
+    """Let all threads of this process give way, as `give_way`; when `idle`, to other sessions by niceness, too."""
+    for thread in [int(path.name) for path in Path("/proc/self/task").glob("*")]:
+        with suppress(ProcessLookupError):  # it has ended
+            give_way(niceness, idle=idle, thread=thread)
+    if idle:
+        _stand_apart(niceness)
+
+
+def _stand_apart(niceness: int) -> None:
+    """Make this process a session of its own, with a small weight, where sessions are scheduling groups.
+
+    Nothing is changed where they are not, or where the process may not leave its session.
+    """
+    if not _AUTOGROUP.exists():
+        return
+    with suppress(OSError):
+        if os.getsid(0) != os.getpid():
+            if os.getpgid(0) == os.getpid():  # who leads a group of processes may not begin a session
+                os.setpgid(0, os.getpgid(os.getppid()))
+            os.setsid()
+        _AUTOGROUP.write_text(str(niceness), encoding="ascii")

@@ -29,7 +29,10 @@ from ..batch.watched import MODEL, Watched, rows_of
 
 PATIENCE_S = 60.0
 SLEEPS = ("-c", "import time; time.sleep(300)")
-AWAKE = ("-c", "import sys, twinscore.control.watch_round as w; w.give_way = lambda niceness: None; sys.exit(w.main())")
+AWAKE = (
+    "-c",
+    "import sys, twinscore.control.watch_round as w; w.all_give_way = lambda niceness: None; sys.exit(w.main())",
+)
 """A round that does not give way: beside other tests an idle one may wait for minutes, as it should."""
 NOW = datetime(2026, 3, 1, 10, tzinfo=UTC)
 LEASE = Lease("control", "this test", 1, NOW)
@@ -91,7 +94,7 @@ def test_rounds_begin_by_themselves_and_count_once(watched: Watched) -> None:
 def test_little_is_counted_without_a_ray(watched: Watched) -> None:
     """A round of few sources never imports Ray, so no driver can have started."""
     code = (
-        "import sys, twinscore.control.watch_round as w; w.give_way = lambda niceness: None\n"
+        "import sys, twinscore.control.watch_round as w; w.all_give_way = lambda niceness: None\n"
         f"assert w.main(['--model', {MODEL!r}]) == 0; print('ray' in sys.modules)"
     )
     places = {"TWINSCORE_HOME": watched.settings.home, "TWINSCORE_DEPLOYMENTS": watched.settings.deployments}
@@ -106,7 +109,7 @@ def test_a_round_gives_way_before_it_imports_anything_heavy() -> None:
     code = (
         "import os, subprocess, sys, twinscore.control.watch_round as w\n"
         "heavy = {'pyarrow', 'numpy'} & {*sys.modules}\n"
-        "w.give_way(19); ask = 'import os; print(os.sched_getscheduler(0))'\n"
+        "w.all_give_way(19); ask = 'import os; print(os.sched_getscheduler(0))'\n"
         "print(heavy, os.sched_getscheduler(0), flush=True); subprocess.run([sys.executable, '-c', ask], check=True)"
     )
 

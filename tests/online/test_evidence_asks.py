@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,13 @@ from twinscore.online.request import Limits
 from twinscore.online.switch import Switch
 from twinscore.rollout.assign import entity_id, place_of
 from twinscore.rollout.entity_groups import GROUPS
-from twinscore.rollout.evidence import Histogram, PairEvidence
+from twinscore.rollout.evidence import ArmEvidence, Histogram, PairEvidence
 from twinscore.rollout.memory_trend import BLOCKS, MemoryTrend
 from twinscore.rollout.routing import Challenger, Routing, Shadow, Target
+from twinscore.settings import Settings
 
 from .counted import predictions, read
+from .shadowing import in_threads, stored, until
 
 BATCH = 100
 TREND = MemoryTrend(process="p", look=1, floors_mb=(12.5,) * BLOCKS)
@@ -93,11 +94,15 @@ def routing_of(binary: Any, second: Endpoint, **beside: Any) -> Routing:
 
 
 @pytest.fixture
-def bundles(binary: Any, second: Endpoint, tmp_path: Path) -> Path:
+def home(tmp_path: Path) -> Settings:
+    """A home of the test's own."""
+    return Settings(home=tmp_path)
+
+
+@pytest.fixture
+def bundles(binary: Any, second: Endpoint, home: Settings) -> Path:
     """Both bundles where a replica finds them."""
-    for bundle in (binary.bundle, second.bundle):
-        (tmp_path / bundle.digest).symlink_to(bundle.folder)
-    return tmp_path
+    return stored(home, binary.bundle, second.bundle)
 
 
 def test_a_canarys_rows_and_the_live_versions_are_apart(binary: Any, second: Endpoint, bundles: Path) -> None:
@@ -144,25 +149,21 @@ async def _reply(waiting: Any) -> Reply:
 
 
 def test_a_shadow_is_counted_by_itself_and_beside_the_live_version(
-    binary: Any, second: Endpoint, bundles: Path
+    binary: Any, second: Endpoint, bundles: Path, home: Settings
 ) -> None:
     """What a shadow would have answered is counted as its own, and its differences and flips as a pair's."""
     gateway = Gateway("members")
-    seen: list[Any] = []
-    switch = Switch(
-        gateway, bundles=bundles, limits=Limits(), ask_of=lambda app: Answering(second), on_compared=seen.extend
-    )  # fmt: skip
+    switch = Switch(gateway, bundles=bundles, limits=Limits(), start=in_threads(home, Answering(second)))
     shadow = Shadow(app="members.shadow.2", version="2", digest=second.bundle.digest)
     switch.apply(routing_of(binary, second, shadows=(shadow,)))
     rows = binary.rows[:BATCH]
     for row in rows:
         gateway.handle(Call("POST", "/predict", {b"content-type": b"application/json"}, json.dumps(row).encode(), "r"))
-    deadline = time.monotonic() + 20
-    while len(seen) < BATCH and time.monotonic() < deadline:
-        time.sleep(0.02)
-    arm = read(gateway.book)["2", "shadow"]
-    pair = PairEvidence.from_json(gateway.book.document()["pairs"][0]["evidence"])
+    until(lambda: beside(gateway) and sum(one["evidence"]["rows"] for one in beside(gateway)["arms"]) == BATCH)
+    document = beside(gateway)
     switch.close()
+    arm = ArmEvidence.from_json(document["arms"][0]["evidence"])
+    pair = PairEvidence.from_json(document["pairs"][0]["evidence"])
 
     live, other = predictions(binary.endpoint, rows), predictions(second, rows)
     flipped = [(b.score or 0) > (a.score or 0) for a, b in zip(live, other, strict=True) if a.decision != b.decision]
@@ -175,19 +176,26 @@ def test_a_shadow_is_counted_by_itself_and_beside_the_live_version(
     assert (0, 0) == (pair.failed, pair.dropped)
 
 
-def test_a_shadow_that_fails_says_so(binary: Any, second: Endpoint, bundles: Path) -> None:
+def beside(gateway: Gateway) -> dict[str, Any]:
+    """Return what the process of the one shadow has counted, as the control is told; empty before it has."""
+    page = gateway.handle(Call("GET", "/evidence", {}, b"", "r"))
+    assert isinstance(page, Reply)
+    found: list[dict[str, Any]] = json.loads(page.answer.body)["beside"]
+    return found[0] if found else {}
+
+
+def test_a_shadow_that_fails_says_so(binary: Any, second: Endpoint, bundles: Path, home: Settings) -> None:
     """Rows without an answer count as failed calls of the shadow, and as no pair."""
     gateway = Gateway("members")
-    switch = Switch(gateway, bundles=bundles, limits=Limits(), ask_of=lambda app: Answering(second, "late"))
+    switch = Switch(gateway, bundles=bundles, limits=Limits(), start=in_threads(home, Answering(second, "late")))
     shadow = Shadow(app="members.shadow.2", version="2", digest=second.bundle.digest)
     switch.apply(routing_of(binary, second, shadows=(shadow,)))
     row = json.dumps(binary.rows[0]).encode()
     gateway.handle(Call("POST", "/predict", {b"content-type": b"application/json"}, row, "r"))
-    deadline = time.monotonic() + 20
-    while not (found := read(gateway.book).get(("2", "shadow"))) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: beside(gateway).get("arms"))
+    document = beside(gateway)
     switch.close()
+    found = ArmEvidence.from_json(document["arms"][0]["evidence"])
 
-    assert found is not None
     assert ({"deadline": 1}, 0) == (found.failed, found.score.n)
-    assert 1 == gateway.book.document()["pairs"][0]["evidence"]["failed"]
+    assert 1 == document["pairs"][0]["evidence"]["failed"]

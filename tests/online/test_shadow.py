@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,23 +16,33 @@ from typing import Any
 import httpx
 import pytest
 
+from twinscore.audit.disk import Disk
 from twinscore.audit.places import model_folder
 from twinscore.audit.reader import read_model
 from twinscore.audit.record import AuditRecord
+from twinscore.contract.rows import RowDecoder
 from twinscore.online.answer import Prediction
+from twinscore.online.arms import Arms
 from twinscore.online.asked import Asked
+from twinscore.online.call import Call
 from twinscore.online.caller import Scored
 from twinscore.online.challenger import ChallengerOptions, ChallengerReplica, Deployed, deploy_challenger
 from twinscore.online.deploy import serve_model, stop_model
 from twinscore.online.endpoint import Endpoint
+from twinscore.online.mirrored import decode_mirrored, encode_mirrored
 from twinscore.online.routes import apply_routing, current_routing, replica_states
-from twinscore.online.shadow import Compared, MirrorLimits, ShadowMirror
-from twinscore.online.spec import ServeSpec
+from twinscore.online.shadow import MirrorLimits
+from twinscore.online.shadow_feed import ShadowFeed
+from twinscore.online.shadow_log import ShadowLogLimits
+from twinscore.online.spec import AuditPolicy, ServeSpec
 from twinscore.rollout.assign import entity_id, sampled
 from twinscore.rollout.routing import Routing, Shadow, Target
 from twinscore.settings import Settings
 
-QUICK = MirrorLimits(max_rows=50, max_bytes=10_000, gather_s=0.001, timeout_s=0.2, rest_s=0.01)
+from .shadowing import in_threads, stored, told, until
+
+QUICK = MirrorLimits(gather_s=0.001, timeout_s=0.2, rest_s=0.01)
+MAX_BYTES = 16_000
 
 
 class InProcess:
@@ -60,123 +72,151 @@ class InProcess:
         """Nothing to give up."""
 
 
-def mirror_of(ask: InProcess, binary: Any, sampling: int = 10_000, **more: Any) -> tuple[ShadowMirror, Routing]:
+@contextmanager
+def mirrored(ask: Any, binary: Any, sampling: int = 10_000, **more: Any) -> Iterator[tuple[Arms, ShadowFeed]]:
+    """A live version with a shadow beside it whose process is threads of this one."""
     shadow = Shadow(app="members.shadow.2", version="2", digest=ask.endpoint.bundle.digest, sampling=sampling)
     live = Target(version="1", digest=binary.bundle.digest)
     routing = Routing(model="members", live=live, shadows=(shadow,))
-    return ShadowMirror(shadow, routing, ask, limits=QUICK, **more), routing
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(home=Path(folder))
+        stored(settings, binary.bundle, ask.endpoint.bundle)
+        start = in_threads(settings, ask, limits=QUICK, **more)
+        feed = ShadowFeed(shadow, start(routing, shadow), max_bytes=MAX_BYTES)
+        try:
+            yield Arms(routing, binary.endpoint, {}, [feed]), feed
+        finally:
+            feed.close()
 
 
-def offer(mirror: ShadowMirror, binary: Any, row: Any, n_bytes: int = 100) -> Prediction:
-    asked = Asked(binary.endpoint.decode([row])[0])
-    outcome = binary.endpoint.score(asked)
-    mirror.offer(binary.endpoint, asked, outcome, "r", n_bytes)
-    found: Prediction = outcome.predictions[0]
-    return found
+def offer(arms: Arms, rows: list[Any]) -> list[Prediction]:
+    """Answer a request with the live version, and let the shadow see it."""
+    asked = Asked(arms.endpoint.decode(rows)[0])
+    outcome = arms.endpoint.score(asked)
+    arms.mirror(asked, outcome, Call("POST", "/predict", {}, b"", "r"))
+    return arms.endpoint.predictions(outcome)
 
 
-def wait(condition: Any, timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert condition()
-
-
-def test_a_shadow_is_compared_row_by_row(binary: Any, second: Endpoint) -> None:
-    """Every mirrored row is compared; differing decisions and the largest difference are those of the two versions."""
-    got: list[Compared] = []
-    mirror, _ = mirror_of(InProcess(second), binary, on_compared=got.extend)
-    try:
-        live = []
-        for row in binary.rows[:40]:
-            live.append(offer(mirror, binary, row))
-            time.sleep(0.001)
-        wait(lambda: mirror.counts()["compared"] == 40)
-    finally:
-        mirror.close()
+@pytest.mark.parametrize("size", [1, 5, 40])
+def test_a_shadow_is_compared_row_by_row(binary: Any, second: Endpoint, size: int) -> None:
+    """Of requests of one row, few and many: differing decisions and the largest difference are the two versions'."""
+    live = []
+    with mirrored(InProcess(second), binary) as (arms, feed):
+        for start in range(0, 40, size):
+            live += offer(arms, binary.rows[start : start + size])
+        counts = told(feed, rows=40)
     other = [second.predictions(second.score(Asked(second.decode([row])[0])))[0] for row in binary.rows[:40]]
-    counts = mirror.counts()
+    pairs = list(zip(live, other, strict=True))
 
-    assert sum(one.decision != two.decision for one, two in zip(live, other, strict=True)) == counts["decisions_differ"]
-    assert (
-        max(abs((one.score or 0) - (two.score or 0)) for one, two in zip(live, other, strict=True))
-        == (counts["max_score_diff"])
+    assert (40, 40, 40, 0, 0) == tuple(
+        counts[name] for name in ("offered", "mirrored", "compared", "waiting", "dropped")
     )
-    assert [(one.key, two.score) for one, two in zip(live, other, strict=True)] == [
-        (pair.live.key, pair.shadow.score) for pair in got
+    assert sum(one.decision != two.decision for one, two in pairs) == counts["decisions_differ"]
+    assert max(abs((one.score or 0) - (two.score or 0)) for one, two in pairs) == counts["max_score_diff"]
+
+
+@pytest.mark.parametrize("size", [5, 40])
+def test_rows_that_were_refused_are_not_mirrored(binary: Any, second: Endpoint, size: int) -> None:
+    """In a partial answer the good rows are mirrored, with their places in the request."""
+    rows = [{**row, "age": -5} if number % 3 == 0 else row for number, row in enumerate(binary.rows[:size])]
+    asked = Asked(binary.endpoint.decode(rows)[0], at="/instances", partial=True)
+    outcome = binary.endpoint.score(asked)
+    message, n_rows = encode_mirrored(binary.endpoint, asked, outcome, "r")
+    found = decode_mirrored(message, lambda digest: RowDecoder(binary.bundle.contract))
+    expected = binary.endpoint.predictions(outcome)
+    good = [number for number in range(size) if number % 3]
+
+    assert ("r", binary.endpoint.version, binary.bundle.digest, len(good)) == (*found[:3], n_rows)
+    assert good == [one.row for one in found.rows]
+    assert [(expected[at].score, expected[at].decision) for at in good] == [
+        (one.score, one.decision) for one in found.rows
     ]
+    assert [dict(asked.rows[at]) for at in good] == [one.cells for one in found.rows]
 
 
 def test_only_the_sample_is_mirrored(binary: Any, second: Endpoint) -> None:
     """Half-sampled: the entities of the sample, and no others."""
-    mirror, routing = mirror_of(InProcess(second), binary, sampling=5_000)
     rows = binary.rows[:40]
-    try:
+    with mirrored(InProcess(second), binary, sampling=5_000) as (arms, feed):
         for row in rows:
-            offer(mirror, binary, row)
-            time.sleep(0.001)
-        wait(lambda: mirror.counts()["compared"] + mirror.counts()["skipped"] == 40)
-    finally:
-        mirror.close()
-    wanted = sum(sampled(entity_id([row["row_id"]]), routing.salt, "members.shadow.2", 5_000) for row in rows)
+            offer(arms, [row])
+        counts = told(feed, rows=40)
+        salt = arms.routing.salt
+    wanted = sum(sampled(entity_id([row["row_id"]]), salt, "members.shadow.2", 5_000) for row in rows)
 
-    assert wanted == mirror.counts()["compared"]
+    assert (wanted, 40 - wanted) == (counts["compared"], counts["skipped"])
 
 
 def test_a_shadow_that_hangs_fills_a_bounded_queue(binary: Any, second: Endpoint) -> None:
-    """Rows and bytes that wait stay within their bounds, the rest is dropped and counted; it recovers by itself."""
+    """Bytes that wait stay within their bound, the rest is dropped and counted; it recovers by itself."""
     ask = InProcess(second)
     ask.open.clear()
-    mirror, _ = mirror_of(ask, binary)
-    try:
+    with mirrored(ask, binary) as (arms, feed):
         for row in binary.rows[:300]:
-            offer(mirror, binary, row, n_bytes=150)
-        held = mirror.counts()
-        wait(lambda: mirror.counts()["failed"] > 0)
+            offer(arms, [row])
+        held = feed.counts()
+        until(lambda: feed.counts()["failed"] > 0)
         ask.open.set()
-        wait(lambda: mirror.counts()["compared"] > 0)
-        counts = mirror.counts()
-    finally:
-        mirror.close()
+        until(lambda: feed.counts()["compared"] > 0)
+        until(lambda: feed.counts()["waiting"] == 0)
+        counts = told(feed, rows=300)
 
-    assert held["waiting"] <= QUICK.max_rows
-    assert held["waiting_bytes"] <= QUICK.max_bytes
+    assert 0 < held["waiting_bytes"] <= MAX_BYTES
     assert held["dropped"] > 0
-    assert 300 == counts["offered"]
-    assert 300 == counts["dropped"] + counts["waiting"] + counts["mirrored"]
+    assert (300, 300) == (counts["offered"], counts["dropped"] + counts["mirrored"])
+    assert counts["mirrored"] == counts["compared"] + counts["failed"]
+
+
+def test_what_a_shadow_cannot_be_told_does_not_fail_the_answer(binary: Any, second: Endpoint) -> None:
+    """A row that no message can be made of is dropped and counted; the shadow sees the next."""
+    with mirrored(InProcess(second), binary) as (arms, feed):
+        asked = Asked(binary.endpoint.decode([binary.rows[0]])[0])
+        outcome = binary.endpoint.score(asked)
+        asked.rows = [{**asked.rows[0], "age": object()}]
+        arms.mirror(asked, outcome, Call("POST", "/predict", {}, b"", "r"))
+        offer(arms, [binary.rows[1]])
+        counts = told(feed, rows=2)
+
+    assert (2, 1, 1) == tuple(counts[name] for name in ("offered", "dropped", "compared"))
 
 
 def test_a_log_that_fails_does_not_end_the_comparison(binary: Any, second: Endpoint) -> None:
-    """What the callback raises is logged; the counters go on."""
+    """What cannot be recorded is counted; the comparison goes on."""
 
-    def broken(batch: Any) -> None:
-        raise OSError(len(batch))
+    class Broken(Disk):
+        def free(self, folder: Path) -> int:
+            raise OSError(folder)
 
-    mirror, _ = mirror_of(InProcess(second), binary, on_compared=broken)
-    try:
+    with mirrored(
+        InProcess(second), binary, policy=AuditPolicy(), disk=Broken(), log_limits=ShadowLogLimits(gather_s=0.001)
+    ) as (arms, feed):
         for row in binary.rows[:5]:
-            offer(mirror, binary, row)
-        wait(lambda: mirror.counts()["compared"] == 5)
-    finally:
-        mirror.close()
+            offer(arms, [row])
+        until(lambda: (feed.log_counts() or {}).get("left_out", {}).get("failed") == 5)
+        counts = told(feed, rows=5)
+
+    assert 5 == counts["compared"]
 
 
-def test_the_price_of_an_offer(binary: Any, second: Endpoint) -> None:
-    """Printed: what a request pays for being mirrored, to a shadow that hangs and to one that answers."""
+def test_the_price_of_being_mirrored(binary: Any, second: Endpoint) -> None:
+    """Printed: what a request pays, whether the shadow answers or not; rows that do not fit are counted."""
     ask = InProcess(second)
-    mirror, _ = mirror_of(ask, binary)
+    ask.open.clear()
     asked = Asked(binary.endpoint.decode([binary.rows[0]])[0])
     outcome = binary.endpoint.score(asked)
-    try:
+    call = Call("POST", "/predict", {}, b"", "r")
+    with mirrored(ask, binary) as (arms, feed):
         started = time.perf_counter()
         for _ in range(20_000):
-            mirror.offer(binary.endpoint, asked, outcome, "r", 100)
+            arms.mirror(asked, outcome, call)
         each_us = (time.perf_counter() - started) / 20_000 * 1e6
-    finally:
-        mirror.close()
-    print(f"one offer: {each_us:.2f} microseconds")
+        held = feed.counts()
+        ask.open.set()
+        until(lambda: feed.counts()["waiting"] == 0)
+        counts = told(feed, rows=20_000)
+    print(f"one request: {each_us:.2f} microseconds")
 
-    assert 20_000 == mirror.counts()["offered"]
+    assert 20_000 == held["offered"] == counts["dropped"] + counts["mirrored"]
 
 
 # On a real Ray Serve.
@@ -248,8 +288,10 @@ def test_shadows_that_misbehave_change_nothing_live(served: tuple[Settings, str]
                 took, seen_on = load(url, binary.rows, 60)
                 on += took
                 statuses |= seen | seen_on
-            time.sleep(0.3)
-            counts = next(iter(replica_states("members").values()))["shadows"][app.app]
+            until(lambda: counts_of(app.app)["state"] != "starting")
+            if name == "well":
+                until(lambda: counts_of(app.app)["compared"] == 60, 60)
+            counts = counts_of(app.app)
         finally:
             if stopped is not None:
                 os.kill(stopped, signal.SIGCONT)
@@ -261,13 +303,17 @@ def test_shadows_that_misbehave_change_nothing_live(served: tuple[Settings, str]
 
         assert {200} == statuses
         assert counts["offered"] == 60
-        assert counts["waiting"] <= MirrorLimits().max_rows
+        assert counts["waiting"] <= 60
         if name == "well":
-            assert counts["compared"] > 0
             assert 0 == counts["failed"]
-            compared = counts["compared"]
-            wait(lambda compared=compared: compared <= in_the_log() + left_out())
+            until(lambda: in_the_log() + left_out() >= 60)
             assert in_the_log() == sum(1 for record in audited(settings) if record.role == "shadow")
+
+
+def counts_of(app: str) -> dict[str, Any]:
+    """Return what the one replica says of a shadow's rows."""
+    found: dict[str, Any] = next(iter(replica_states("members").values()))["shadows"][app]
+    return found
 
 
 def shadow_log() -> dict[str, Any]:

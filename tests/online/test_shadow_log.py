@@ -33,13 +33,17 @@ from twinscore.online.caller import Scored
 from twinscore.online.endpoint import Endpoint
 from twinscore.online.front import Front
 from twinscore.online.gateway import Gateway
-from twinscore.online.shadow import Compared, ShadowCall, ShadowMirror
+from twinscore.online.mirrored import LiveRow
+from twinscore.online.shadow import Compared, ShadowCall
+from twinscore.online.shadow_feed import FeedTotals, ShadowFeed, show_shadow_log
 from twinscore.online.shadow_log import ShadowLog, ShadowLogLimits
 from twinscore.online.shadow_trail import ShadowTrail
 from twinscore.online.spec import AuditPolicy
 from twinscore.rollout.routing import Routing, Shadow, Target
 from twinscore.settings import Settings
 from twinscore.wiring import listener_roster
+
+from .shadowing import in_threads, until
 
 QUICK = ShadowLogLimits(gather_s=0.02)
 ROOMY = AuditPolicy(reserve_mb=1, shadow_free_mb=0)
@@ -84,14 +88,13 @@ class Replica:
             self.bundles.publish(bundle.folder)
         self.folder = model_folder(self.settings.lake, "members")
         gateway = Gateway("members")
-        bundles = self.settings.lake / "bundles"
-        self.log = ShadowLog(self.settings, "members", policy, bundles=bundles, limits=QUICK, **options)
-        self.log.show(gateway.metrics)
+        start = in_threads(self.settings, Answering(second), policy=policy, log_limits=QUICK, **options)
         shadow = Shadow(app="members.shadow.2", version="2", digest=second.bundle.digest)
         live = Target(version="1", digest=binary.bundle.digest)
         routing = Routing(model="members", live=live, shadows=(shadow,))
-        self.mirror = ShadowMirror(shadow, routing, Answering(second), on_compared=self.log.keep)
-        gateway.swap(binary.endpoint, Arms(routing, binary.endpoint, {}, [self.mirror]))
+        self.feed = ShadowFeed(shadow, start(routing, shadow))
+        show_shadow_log(gateway.metrics, self.log)
+        gateway.swap(binary.endpoint, Arms(routing, binary.endpoint, {}, [self.feed]))
         self.front = Front(gateway, self.settings, listener_roster(self.settings), replica="r1", audit=policy)
 
     def post(self, body: Any, request_id: str) -> int:
@@ -99,11 +102,14 @@ class Replica:
         url = f"http://127.0.0.1:{self.front.listener.port}/members/predict"
         return httpx.post(url, json=body, headers={"x-request-id": request_id}, trust_env=False).status_code
 
+    def log(self) -> dict[str, Any]:
+        """Return what was recorded and what was left out."""
+        return FeedTotals().counts([self.feed])
+
     def close(self) -> None:
         """Leave in the order in which a replica does."""
         self.front.close()
-        self.mirror.close()
-        self.log.close()
+        self.feed.close()
 
 
 @pytest.fixture
@@ -114,13 +120,6 @@ def replica(tmp_path: Path, binary: Any, second: Endpoint) -> Iterator[Replica]:
     found.close()
 
 
-def until(condition: Any) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert condition()
-
-
 def test_records_pair_with_the_answers(replica: Replica, binary: Any, second: Endpoint) -> None:
     """One row, few and many: each row of an answer has the shadow's beside it, in a whole log, compacted or not."""
     sent = {f"one-{number}": 1 for number in range(20)} | {"few": 3, "many": 40}
@@ -129,7 +128,7 @@ def test_records_pair_with_the_answers(replica: Replica, binary: Any, second: En
         rows = binary.rows[start : start + count]
         assert 200 == replica.post(rows[0] if count == 1 else {"instances": rows}, name)
         start += count
-    until(lambda: replica.log.counts()["recorded"] == start)
+    until(lambda: replica.log()["recorded"] == start)
     page = httpx.get(f"http://127.0.0.1:{replica.front.listener.port}/members/metrics", trust_env=False).text
     replica.close()
     key = load_secret(audit_key(replica.settings.home))
@@ -170,7 +169,7 @@ def test_a_shadow_record_is_replayed(replica: Replica, binary: Any, second: Endp
     """The request is found with both answers, and each is equal with its own version."""
     replica.post(binary.rows[0], "q-1")
     replica.post({"instances": binary.rows[:12]}, "q-2")
-    until(lambda: replica.log.counts()["recorded"] == 13)
+    until(lambda: replica.log()["recorded"] == 13)
     replica.close()
     answers = {name: replay_request(replica.folder, name, replica.bundles.path) for name in ("q-1", "q-2")}
 
@@ -191,10 +190,10 @@ def test_without_room_shadows_are_left_out_first(tmp_path: Path, binary: Any, se
     replica = Replica(tmp_path, binary, second, AuditPolicy(reserve_mb=1, shadow_free_mb=1), disk=Filling())
     try:
         statuses = {replica.post(row, f"q-{number}") for number, row in enumerate(binary.rows[:10])}
-        until(lambda: replica.log.counts()["left_out"]["no_room"] == 10)
+        until(lambda: replica.log()["left_out"]["no_room"] == 10)
         spare.set()
         statuses.add(replica.post(binary.rows[10], "q-10"))
-        until(lambda: replica.log.counts()["recorded"] == 1)
+        until(lambda: replica.log()["recorded"] == 1)
     finally:
         replica.close()
     roles = [entry.record.role for entry in read_model(replica.folder)]
@@ -293,10 +292,11 @@ def test_space_that_shadows_leave_is_read_strictly() -> None:
 def compared(binary: Any, second: Endpoint, number: int, request_id: str) -> Compared:
     """Return what a mirror hands on of one row, whose number is also its place in the request."""
     row = binary.endpoint.decode([binary.rows[number]])[0][0]
-    live, shadow = (one.predictions(one.score(Asked([row])))[0] for one in (binary.endpoint, second))
-    live.row = number
+    found, shadow = (one.predictions(one.score(Asked([row])))[0] for one in (binary.endpoint, second))
+    live = LiveRow(number, found.score, found.decision, row)
     call = ShadowCall(time.time_ns() // 1000, time.monotonic_ns(), 900, 1)
-    return Compared(request_id, "members.shadow.2", "2", second.bundle.digest, live, shadow, row, binary.endpoint, call)
+    digests = second.bundle.digest, binary.bundle.digest
+    return Compared(request_id, "members.shadow.2", "2", digests[0], live, shadow, digests[1], call)
 
 
 def replace_shadow(one: Compared, error: RowError) -> Compared:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from twinscore.priority import give_way
+from twinscore.priority import all_give_way, give_way
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -80,7 +80,10 @@ class _Worker:
     """What Ray makes: an actor that leaves its core to whoever answers somebody who waits, replicas on its machine."""
 
     def __init__(self, actor: type, arguments: tuple[Any, ...], idle: bool) -> None:
-        give_way(_NICE, idle=idle)
+        if idle:
+            all_give_way(_NICE)
+        else:
+            give_way(_NICE, idle=False)
         self._actor = actor(*arguments)
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -108,8 +108,8 @@ class Scrape:
         """
         if self._began_s is None:
             self._began_s = self._clock.monotonic_s()
-        answers = self._replicas.ask("evidence", lambda answer: _Told.from_json(answer.json()), self._clock.now())
-        told = [answer for _, answer in answers if answer is not None]
+        answers = self._replicas.ask("evidence", lambda answer: _told(answer.json()), self._clock.now())
+        told = [one for _, answer in answers if answer is not None for one in answer]
         if self._edges is None and told:
             self._edges = _edges(self._baseline, self.evidence, told)
         found = self.evidence
@@ -120,7 +120,7 @@ class Scrape:
         self.evidence = replace(
             self._with_ends(found),
             at=self._clock.now(),
-            replicas=len(told),
+            replicas=sum(answer is not None for _, answer in answers),
             stale=tuple(sorted(stale)),
         )
         return self.evidence
@@ -182,6 +182,11 @@ class Scrape:
             found = found.merged(Evidence(arms=(arm,))) if count else found
         self._ends.clear()
         return found
+
+
+def _told(document: Mapping[str, Any]) -> list[_Told]:
+    """Return what a replica has counted, and what the processes of its shadows have."""
+    return [_Told.from_json(one) for one in (document, *document.get("beside", ()))]
 
 
 def _edges(baseline: str, known: Evidence, told: Sequence[_Told]) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from twinscore.errors import StoreConflict, TwinscoreError
-from twinscore.priority import give_way
+from twinscore.priority import all_give_way
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", action="append", required=True, help="name of a model; repeat it")
     parser.add_argument("--parent", type=int, help="process to end with")
     given = parser.parse_args(arguments)
-    give_way(19)
+    all_give_way(19)
     if given.parent is not None:
         _end_with(given.parent)
     import pyarrow as pa

@@ -13,9 +13,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import structlog
+
 from twinscore.online.asked import Asked, Outcome, RowsRefusedError, Share
 from twinscore.online.caller import Caller, ChallengerFailedError
 from twinscore.online.endpoint import ROW_WISE_MAX
+from twinscore.online.mirrored import encode_mirrored
 from twinscore.rollout.assign import arm_of, entity_id, place_of
 
 if TYPE_CHECKING:
@@ -23,10 +26,12 @@ if TYPE_CHECKING:
     from twinscore.online.call import Call
     from twinscore.online.endpoint import Endpoint
     from twinscore.online.evidence_book import EvidenceBook
-    from twinscore.online.shadow import ShadowMirror
+    from twinscore.online.shadow_feed import ShadowFeed
     from twinscore.rollout.routing import Challenger, Routing
 
 __all__ = ["ARM_HEADER", "Arms", "Part"]
+
+_log = structlog.get_logger("twinscore.online")
 
 ARM_HEADER = b"x-arm"
 """Names an arm, where the routing allows it."""
@@ -46,7 +51,7 @@ class Arms:
         routing: who answers whom.
         endpoint: the live version.
         callers: how each challenger is asked, by arm.
-        mirrors: the shadows.
+        shadows: who is told of what was answered.
         book: counts what the live version answers of the rows that are its own.
     """
 
@@ -55,12 +60,12 @@ class Arms:
         routing: Routing,
         endpoint: Endpoint,
         callers: Mapping[str, Caller],
-        mirrors: Sequence[ShadowMirror] = (),
+        shadows: Sequence[ShadowFeed] = (),
         book: EvidenceBook | None = None,
     ) -> None:
         self.routing = routing
         self.callers = callers
-        self.mirrors = tuple(mirrors)
+        self.shadows = tuple(shadows)
         self.endpoint = endpoint
         self._book = book
         self._entity = routing.entity or endpoint.bundle.contract.key
@@ -127,8 +132,19 @@ class Arms:
 
     def mirror(self, asked: Asked, outcome: Outcome, call: Call) -> None:
         """Hand an answered request to the shadows; returns at once."""
-        for mirror in self.mirrors:
-            mirror.offer(self.endpoint, asked, outcome, call.request_id, len(call.body))
+        if not self.shadows:
+            return
+        try:
+            message, n_rows = encode_mirrored(self.endpoint, asked, outcome, call.request_id)
+        except Exception as error:  # noqa: BLE001 - the answer leaves, whatever a shadow misses
+            _log.warning("not_mirrored", request_id=call.request_id, error=f"{type(error).__name__}: {error}"[:200])
+            message, n_rows = b"", asked.n_rows
+        for shadow in self.shadows:
+            shadow.offer(message, n_rows, asked.n_rows - n_rows)
+
+    def evidence(self) -> list[dict[str, Any]]:
+        """Return what the processes of the shadows have counted, as far as they have told."""
+        return [found for shadow in self.shadows if (found := shadow.evidence())]
 
     def _parts(self, asked: Asked) -> list[Part]:
         rows = asked.rows if asked.table is None else asked.table.select(list(self._entity)).to_pylist()

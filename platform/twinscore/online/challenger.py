@@ -9,7 +9,6 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -21,7 +20,7 @@ from twinscore.online.footprint import MIB, Footprint, memory_bytes
 from twinscore.online.request import Limits
 from twinscore.online.serve_config import applications, making
 from twinscore.online.switch import load_endpoint
-from twinscore.priority import give_way
+from twinscore.priority import all_give_way
 from twinscore.rollout.plan import Role
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ class ChallengerReplica:
         taken, mapped = memory_bytes()
         self._most_bytes = taken + memory_mb * MIB
         if role == "shadow":
-            _all_give_way()
+            all_give_way(_NICE)
             # Of address space, which is what a limit can be put on; Ray maps far more of it than it uses.
             most = mapped + 2 * memory_mb * MIB
             resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
@@ -121,13 +120,6 @@ class ChallengerReplica:
         if taken > self._most_bytes:
             message = f"The replica takes {taken // MIB} MiB; at most {self._most_bytes // MIB} are allowed."
             raise PredictFailed(message, taken=taken, most=self._most_bytes)
-
-
-def _all_give_way() -> None:
-    """Let every thread of this process wait for whoever else wants its core; what they start does so, too."""
-    for thread in [int(path.name) for path in Path("/proc/self/task").glob("*")]:
-        with suppress(ProcessLookupError):  # it has ended
-            give_way(_NICE, thread=thread)
 
 
 def app_name(model: str, role: Role, version: str) -> str:

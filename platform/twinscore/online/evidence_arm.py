@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from twinscore.online.answer import Prediction
     from twinscore.online.asked import Outcome
+    from twinscore.online.mirrored import LiveRow
     from twinscore.rollout.memory_trend import MemoryTrend
 
 __all__ = ["ArmBook", "PairBook"]
@@ -220,7 +221,7 @@ class PairBook:
         self._diff = [0] * (len(DIFF_EDGES) + 1)
         self._signed_n, self._signed_total, self._signed_squares = 0, 0.0, 0.0
 
-    def compared(self, pairs: Sequence[tuple[Prediction, Prediction]]) -> None:
+    def compared(self, pairs: Sequence[tuple[LiveRow, Prediction]]) -> None:
         """Count rows as the live version answered them and as the shadow did; a refused row is no pair."""
         with self._lock:
             for live, shadow in pairs:

@@ -6,14 +6,14 @@ It stands between the mirror and the shadow's application, and in nobody's way: 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twinscore.online.caller import Ask, Scored, Waiting
     from twinscore.online.evidence_arm import ArmBook
     from twinscore.online.evidence_book import EvidenceBook
-    from twinscore.online.shadow import Compared, ShadowMirror
+    from twinscore.online.shadow import Compared
     from twinscore.rollout.routing import Shadow
 
 __all__ = ["NotedAsk"]
@@ -26,13 +26,15 @@ class NotedAsk:
         ask: sends a payload and returns at once.
         shadow: which version, and the digest of the bundle that must have answered.
         book: of the process.
+        dropped: tells how many rows were not sent at all so far.
     """
 
-    def __init__(self, ask: Ask, shadow: Shadow, book: EvidenceBook) -> None:
+    def __init__(self, ask: Ask, shadow: Shadow, book: EvidenceBook, dropped: Callable[[], int] = int) -> None:
         self._ask = ask
         self._shadow = shadow
         self._book = book
         self._pair = book.pair(shadow.version)
+        self._pair.dropped = dropped
 
     def __call__(self, payload: Sequence[Any]) -> Waiting:
         """Send rows; see `Ask`."""
@@ -61,10 +63,6 @@ class NotedAsk:
         late, full = isinstance(error, TimeoutError), isinstance(error, BackPressureError)
         self._arm().failed("deadline" if late else "saturated" if full else "error", n_rows)
         self._pair.failed(n_rows)
-
-    def watch(self, mirror: ShadowMirror) -> None:
-        """Count what the mirror drops, too."""
-        self._pair.dropped = lambda: int(mirror.counts()["dropped"])
 
     def compared(self, rows: Sequence[Compared]) -> None:
         """Count rows beside the live version's answers."""

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 from twinscore.online.asked import RowsRefusedError
@@ -20,16 +20,31 @@ from twinscore.online.evidence_arm import ArmBook, PairBook
 from twinscore.online.footprint import Footprint
 
 if TYPE_CHECKING:
+    from twinscore.bundle.files import Bundle
     from twinscore.online.asked import Asked, Outcome
     from twinscore.online.endpoint import Endpoint
     from twinscore.rollout.evidence import Role
 
-__all__ = ["EvidenceBook"]
+__all__ = ["EvidenceBook", "Known"]
 
 _MOST_ARMS = 32
 """Counters kept of versions that are asked no more; the oldest go first."""
 _MOST_PAIRS = 8
 _Key = tuple[str, str, tuple[float, ...]]
+
+
+class Known(Protocol):
+    """A version whose scores have bins: an endpoint, or what else has a bundle."""
+
+    @property
+    def version(self) -> str:
+        """Its number in the registry."""
+        ...
+
+    @property
+    def bundle(self) -> Bundle:
+        """What has its reference profile."""
+        ...
 
 
 class EvidenceBook:
@@ -48,10 +63,10 @@ class EvidenceBook:
         self._followed = ""
         """The live version whose memory is followed."""
 
-    def know(self, endpoints: Iterable[Endpoint]) -> None:
+    def know(self, versions: Iterable[Known]) -> None:
         """Take the edges of scores from these versions from now on: the live one, and the one before."""
         with self._lock:
-            self._edges = {endpoint.version: _edges_of(endpoint) for endpoint in endpoints}
+            self._edges = {one.version: _edges_of(one) for one in versions}
             self._live = None
 
     def score(self, endpoint: Endpoint, asked: Asked) -> Outcome:
@@ -131,8 +146,8 @@ class EvidenceBook:
         return self._made
 
 
-def _edges_of(endpoint: Endpoint) -> tuple[float, ...]:
-    return tuple(float(edge) for edge in endpoint.bundle.profile.get("score", {}).get("edges", ()))
+def _edges_of(version: Known) -> tuple[float, ...]:
+    return tuple(float(edge) for edge in version.bundle.profile.get("score", {}).get("edges", ()))
 
 
 def _refused_rows(error: RowsRefusedError, at: str) -> int:

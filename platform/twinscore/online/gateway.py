@@ -319,7 +319,8 @@ class Gateway:
 
     def _evidence(self, endpoint: Endpoint, request_id: str) -> Answer:
         del endpoint
-        return as_json(self.book.document(), request_id)
+        arms = self._serving[1]
+        return as_json({**self.book.document(), "beside": [] if arms is None else arms.evidence()}, request_id)
 
     def _v2_page(self, call: Call) -> Answer:
         try:

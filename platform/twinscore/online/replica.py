@@ -24,7 +24,8 @@ from twinscore.online.ladder_watch import LadderWatch, ready_listeners
 from twinscore.online.listener import ListenerLimits
 from twinscore.online.request import Limits
 from twinscore.online.scaling import STATS
-from twinscore.online.shadow_log import ShadowLog
+from twinscore.online.shadow_feed import show_shadow_log
+from twinscore.online.shadow_process import ShadowJob, start_beside
 from twinscore.online.spec import ServeSpec
 from twinscore.online.switch import Switch
 from twinscore.rollout.routing import Routing, Target
@@ -55,14 +56,13 @@ class GatewayReplica:
         self._model = model
         self._gateway = Gateway(model, limits=limits, partial=spec.partial, explain=spec.explain)
         bundles = settings.lake.resolve() / "bundles"
-        self._shadow_log: ShadowLog | None = None
-        if spec.audit.enabled and spec.audit.shadows:
-            self._shadow_log = ShadowLog(settings, model, spec.audit, bundles=bundles)
-            self._shadow_log.show(self._gateway.metrics)
+        kept = spec.audit if spec.audit.enabled and spec.audit.shadows else None
         self._switch = Switch(
             self._gateway, bundles=bundles, limits=limits, kind=endpoint_kind(spec.cache, settings.lake),
-            on_compared=None if self._shadow_log is None else self._shadow_log.keep,
+            start=lambda routing, shadow: start_beside(ShadowJob.of(settings, routing, shadow, kept)),
         )  # fmt: skip
+        if kept is not None:
+            show_shadow_log(self._gateway.metrics, self._switch.shadow_log)
         self._shutdown_s = spec.shutdown_s
         self._climb: Callable[[Front], LadderWatch] | None = None
         if spec.degrade is not None:
@@ -107,10 +107,9 @@ class GatewayReplica:
 
     def routing_state(self) -> dict[str, Any]:
         """Return the routing in force here, what was refused, and what became of challengers' and shadows' rows."""
-        recorded = None if self._shadow_log is None else self._shadow_log.counts()
         ladder = None if self._ladder is None else self._ladder.facts()
         own = {"replica": _replica_name(), "pid": os.getpid(), "ladder": ladder}
-        return {**own, **self._switch.state(), "shadow_log": recorded}
+        return {**own, **self._switch.state()}
 
     def __serve_build_asgi_app__(self) -> GatewayApp:
         """Return the application for Serve's own ingress; Serve calls this once after the constructor."""
@@ -144,9 +143,6 @@ class GatewayReplica:
         switch = getattr(self, "_switch", None)
         if switch is not None:
             switch.close()
-        shadow_log = getattr(self, "_shadow_log", None)
-        if shadow_log is not None:
-            shadow_log.close()
 
 
 def _ladder(

@@ -1,29 +1,29 @@
-"""Answered requests mirrored to a shadow: a bounded queue, one thread, one call at a time; never in a request's way.
+"""Answered requests asked again of a shadow, one call at a time, in a process of its own; never in a request's way.
 
-What a shadow does to itself (hang, stop, crash, leak) fills the queue; then rows are dropped and counted. A request
-pays for one append.
+What a shadow does to itself (hang, stop, crash, leak) leaves messages lying in the ring; when that is full, rows are
+dropped and counted by whoever answers. See `shadow_feed` for the side that requests pay for.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 import structlog
 
+from twinscore.online.mirrored import LiveRow, decode_mirrored
 from twinscore.rollout.assign import entity_id, sampled
 
 if TYPE_CHECKING:
+    from twinscore.contract.rows import RowDecoder
     from twinscore.online.answer import Prediction
-    from twinscore.online.asked import Asked, Outcome
     from twinscore.online.caller import Ask
-    from twinscore.online.endpoint import Endpoint
-    from twinscore.rollout.routing import Routing, Shadow
+    from twinscore.online.mirrored import Mirrored
+    from twinscore.online.ring import Ring
+    from twinscore.rollout.routing import Shadow
 
 __all__ = ["Compared", "MirrorLimits", "ShadowCall", "ShadowCounts", "ShadowMirror"]
 
@@ -35,17 +35,11 @@ _FAILURES_UNTIL_DEGRADED = 5
 class MirrorLimits:
     """Bounds of one mirror."""
 
-    max_rows: int = 10_000
-    """Rows that wait; more are dropped."""
-    max_bytes: int = 32 * 1024 * 1024
-    """Bytes of the bodies that wait; more are dropped."""
     batch_rows: int = 24
-    """Rows of one call, about; small, because a thread that pickles holds the others up."""
+    """Rows of one call, about; small, so that their time is that of rows scored one by one."""
     gather_s: float = 0.005
     """Between two calls, so that rows gather."""
-    busy_share: float = 0.1
-    """Of one core that the mirror itself may take; it shares the process, and Python's lock, with what answers."""
-    timeout_s: float = 2.0
+    timeout_s: float = 5.0
     """For the answer to one call."""
     rest_s: float = 0.25
     """After a failure."""
@@ -67,24 +61,24 @@ class Compared(NamedTuple):
     app: str
     version: str
     digest: str
-    live: Prediction
+    live: LiveRow
     shadow: Prediction
-    row: Mapping[str, Any]
-    """Typed cells, in the order of the live version's contract."""
-    endpoint: Endpoint
-    """The live version that answered."""
+    live_digest: str
+    """Of the live version that answered."""
     call: ShadowCall
+
+    @property
+    def row(self) -> Mapping[str, Any]:
+        """Typed cells, in the order of the live version's contract."""
+        return self.live.cells
 
 
 @dataclass(slots=True)
 class ShadowCounts:
-    """What became of the rows of one mirror, in rows."""
+    """What became of the rows that were taken, in rows."""
 
-    offered: int = 0
-    dropped: int = 0
-    """The queue was full."""
     skipped: int = 0
-    """Not of the sample, or not answered by the live version."""
+    """Not of the sample."""
     mirrored: int = 0
     """Sent to the shadow."""
     failed: int = 0
@@ -100,140 +94,103 @@ class _Row(NamedTuple):
     """A row that the shadow shall see."""
 
     request_id: str
-    row: Mapping[str, Any]
-    live: Prediction
-    endpoint: Endpoint
-
-
-class _Waiting(NamedTuple):
-    endpoint: Endpoint
-    asked: Asked
-    outcome: Outcome
-    request_id: str
-    n_rows: int
-    n_bytes: int
+    live: LiveRow
+    live_digest: str
 
 
 class ShadowMirror:
-    """Mirrors what one gateway answers to one shadow, from a thread of its own, until it is closed.
+    """Asks one shadow what one gateway answered, from a thread of its own, until it is closed.
 
     Args:
         shadow: which application, and for how many of the entities.
-        routing: salt and columns of the entity.
+        ring: what was answered.
         ask: sends rows to the shadow.
-        on_compared: called in the mirror's thread with the rows of each call, refused ones too, for the audit log; it
-            may fail.
+        decoder_of: gives what reads rows of the live version's contract, by the digest of its bundle.
+        salt: of the rollout.
+        entity: columns of the entity; empty for the contract's key.
+        on_message: called with each message before its rows are sent.
+        on_compared: called with the rows of each call, refused ones too; it may fail.
         limits: bounds.
     """
 
     def __init__(
         self,
         shadow: Shadow,
-        routing: Routing,
+        ring: Ring,
         ask: Ask,
         *,
+        decoder_of: Callable[[str], RowDecoder],
+        salt: str,
+        entity: Sequence[str] = (),
+        on_message: Callable[[Mirrored], None] | None = None,
         on_compared: Callable[[Sequence[Compared]], None] | None = None,
         limits: MirrorLimits | None = None,
     ) -> None:
         self.shadow = shadow
-        self._salt = routing.salt
-        self._entity = routing.entity
+        self._ring = ring
         self._ask = ask
+        self._decoder_of = decoder_of
+        self._salt = salt
+        self._entity = tuple(entity)
+        self._on_message = on_message
         self._on_compared = on_compared
         self._limits = limits or MirrorLimits()
-        self._queue: deque[_Waiting] = deque()
-        self._rows = 0
-        self._bytes = 0
         self._counts = ShadowCounts()
         self._failures = 0
         self._lock = threading.Lock()
-        self._filled = threading.Event()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"shadow-{shadow.app}", daemon=True)
         self._thread.start()
 
-    def offer(self, endpoint: Endpoint, asked: Asked, outcome: Outcome, request_id: str, n_bytes: int) -> None:
-        """Queue an answered request, or drop it when the queue is full."""
-        n_rows = asked.n_rows
-        with self._lock:
-            self._counts.offered += n_rows
-            full = self._rows + n_rows > self._limits.max_rows or self._bytes + n_bytes > self._limits.max_bytes
-            if full or self._closed.is_set():
-                self._counts.dropped += n_rows
-                return
-            self._rows += n_rows
-            self._bytes += n_bytes
-            self._queue.append(_Waiting(endpoint, asked, outcome, request_id, n_rows, n_bytes))
-        if not self._filled.is_set():
-            self._filled.set()
-
     def counts(self) -> dict[str, Any]:
-        """Return the counters, what waits, and whether the shadow is `degraded`: failing again and again."""
+        """Return the counters, and whether the shadow is `degraded`: failing again and again."""
         with self._lock:
             found = {name: getattr(self._counts, name) for name in ShadowCounts.__slots__}
-            return {
-                **found,
-                "waiting": self._rows,
-                "waiting_bytes": self._bytes,
-                "state": "degraded" if self._failures >= _FAILURES_UNTIL_DEGRADED else "well",
-            }
+            return {**found, "state": "degraded" if self._failures >= _FAILURES_UNTIL_DEGRADED else "well"}
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """End the thread; what waits is dropped."""
+        """End the thread; what waits is left where it is."""
         self._closed.set()
-        self._filled.set()
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        took_s = 0.0
-        while not self._closed.is_set():
-            self._filled.wait()
-            self._closed.wait(max(self._limits.gather_s, took_s * (1 / self._limits.busy_share - 1)))
-            began_s = time.thread_time()
-            batch = self._take()
-            rows = [row for waiting in batch for row in self._chosen(waiting)]
-            if rows and not self._closed.is_set() and not self._compare(rows):
+        while not self._closed.wait(self._limits.gather_s):
+            messages = self._ring.take(self._limits.batch_rows)
+            if not messages:
+                continue
+            try:
+                well = self._compare([row for message in messages for row in self._chosen(message)])
+            except Exception as error:  # noqa: BLE001 - a message that cannot be read must not end the mirror
+                _log.warning("shadow_not_asked", app=self.shadow.app, error=f"{type(error).__name__}: {error}"[:200])
+                well = False
+            if not well:
                 self._closed.wait(self._limits.rest_s)
-            took_s = time.thread_time() - began_s
 
-    def _take(self) -> list[_Waiting]:
-        """Return the oldest requests, about one call's worth of rows."""
-        batch: list[_Waiting] = []
-        n_rows = 0
-        with self._lock:
-            while self._queue and n_rows < self._limits.batch_rows:
-                batch.append(self._queue.popleft())
-                n_rows += batch[-1].n_rows
-                self._rows -= batch[-1].n_rows
-                self._bytes -= batch[-1].n_bytes
-            if not self._queue:
-                self._filled.clear()
-        return batch
-
-    def _chosen(self, waiting: _Waiting) -> list[_Row]:
+    def _chosen(self, sent: bytes) -> list[_Row]:
         """Return the rows of a request that the shadow shall see."""
-        asked = waiting.asked
-        rows = asked.rows if asked.table is None else asked.table.to_pylist()
-        predictions = waiting.endpoint.predictions(waiting.outcome)
-        entity = self._entity or waiting.endpoint.bundle.contract.key
+        message = decode_mirrored(sent, self._decoder_of)
+        if self._on_message is not None:
+            self._on_message(message)
+        entity = self._entity or self._decoder_of(message.digest).contract.key
+        place = self._salt, self.shadow.app, self.shadow.sampling
         chosen = [
-            _Row(waiting.request_id, row, prediction, waiting.endpoint)
-            for row, prediction in zip(rows, predictions, strict=True)
-            if not prediction.errors
-            and (prediction.arm is msgspec.UNSET or prediction.arm == "live")
-            and sampled(entity_id([row[name] for name in entity]), self._salt, self.shadow.app, self.shadow.sampling)
+            _Row(message.request_id, one, message.digest)
+            for one in message.rows
+            if sampled(entity_id([one.cells[name] for name in entity]), *place)
         ]
         with self._lock:
-            self._counts.skipped += len(rows) - len(chosen)
+            self._counts.skipped += len(message.rows) - len(chosen)
         return chosen
 
     def _compare(self, rows: Sequence[_Row]) -> bool:
         """Ask the shadow for rows and count how it differs; False when it failed."""
+        if not rows:
+            return True
         with self._lock:
             self._counts.mirrored += len(rows)
         try:
             began_us, began_ns = time.time_ns() // 1000, time.monotonic_ns()
-            found = self._call([row.row for row in rows])
+            found = self._call([row.live.cells for row in rows])
             call = ShadowCall(began_us, began_ns, (time.monotonic_ns() - began_ns) // 1000, len(rows))
         except Exception as error:  # noqa: BLE001 - whatever a shadow does, it is counted and nothing else happens
             with self._lock:
@@ -243,16 +200,14 @@ class ShadowMirror:
             if first:
                 _log.warning("shadow_failed", app=self.shadow.app, error=f"{type(error).__name__}: {str(error)[:200]}")
             return False
+        shadow = self.shadow
         compared: list[Compared] = []
         with self._lock:
             self._failures = 0
-            for (request_id, row, live, endpoint), seen in zip(rows, found, strict=True):
+            for (request_id, live, digest), seen in zip(rows, found, strict=True):
                 compared.append(
-                    Compared(
-                        request_id, self.shadow.app, self.shadow.version, self.shadow.digest, live, seen, row, endpoint,
-                        call,
-                    )
-                )  # fmt: skip
+                    Compared(request_id, shadow.app, shadow.version, shadow.digest, live, seen, digest, call)
+                )
                 if seen.errors:
                     self._counts.refused += 1
                     continue
@@ -276,7 +231,7 @@ class ShadowMirror:
         return scored.predictions
 
     def _hand_on(self, compared: Sequence[Compared]) -> None:
-        if self._on_compared is None or not compared:
+        if self._on_compared is None:
             return
         try:
             self._on_compared(compared)

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from twinscore.audit.writer import SegmentWriter
-    from twinscore.online.metrics import Metrics
     from twinscore.online.shadow import Compared
     from twinscore.online.spec import AuditPolicy
     from twinscore.settings import Settings
@@ -57,13 +56,13 @@ class _Waiting(NamedTuple):
 
 
 class ShadowLog:
-    """Writes what a replica's mirrors compared; nothing is opened before the first row comes.
+    """Writes what a mirror compared; nothing is opened before the first row comes.
 
     Args:
         settings: home and lake.
         model: whose log it is.
         policy: whether shadows are recorded, and the space that they must leave.
-        bundles: the content-addressed store, which has the shadows' contracts.
+        bundles: the content-addressed store, which has the contracts.
         limits: bounds.
         disk: asked for room.
     """
@@ -122,13 +121,6 @@ class ShadowLog:
                 "left_out": dict(self._left_out),
                 "waiting_bytes": self._waiting_bytes,
             }
-
-    def show(self, metrics: Metrics) -> None:
-        """Let whoever scrapes see what was recorded and what was not."""
-        metrics.count("shadow_recorded", "Rows of shadows that are in the log.", lambda: self._recorded)
-        metrics.count(
-            "shadow_unrecorded", "Rows of shadows that are not in the log.", lambda: sum(self._left_out.values())
-        )
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Write what waits and end the stream."""
@@ -194,19 +186,18 @@ class ShadowLog:
         self._writer.commit(payloads)
 
     def _trail(self, one: Compared) -> ShadowTrail:
-        live = one.endpoint.bundle
-        found = self._trails.get((one.digest, live.contract_digest))
+        found = self._trails.get((one.digest, one.live_digest))
         if found is None:
             salt = load_secret(audit_salt(self._settings.home))
-            contract = self._contract_of(one.digest)
-            found = ShadowTrail(contract, live.contract, model=self._model, salt=salt)
-            self._trails[one.digest, live.contract_digest] = found
+            contracts = self._contract_of(one.digest), self._contract_of(one.live_digest)
+            found = ShadowTrail(*contracts, model=self._model, salt=salt)
+            self._trails[one.digest, one.live_digest] = found
         return found
 
 
 def _by_live(compared: Sequence[Compared]) -> list[list[Compared]]:
-    """Return the rows by the contract that they were answered under, which changes when a version goes live."""
+    """Return the rows by the version that answered them, which changes when another goes live."""
     found: dict[str, list[Compared]] = {}
     for one in compared:
-        found.setdefault(one.endpoint.bundle.contract_digest, []).append(one)
+        found.setdefault(one.live_digest, []).append(one)
     return list(found.values())

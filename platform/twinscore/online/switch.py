@@ -20,9 +20,8 @@ from twinscore.online.arms import Arms
 from twinscore.online.asked import Asked
 from twinscore.online.caller import Ask, Caller, serve_ask
 from twinscore.online.endpoint import Endpoint
-from twinscore.online.evidence_ask import NotedAsk
 from twinscore.online.request import Limits
-from twinscore.online.shadow import Compared, ShadowMirror
+from twinscore.online.shadow_feed import FeedTotals, ShadowFeed
 from twinscore.rollout.routing import Routing, Shadow, Target, accept
 
 if TYPE_CHECKING:
@@ -48,9 +47,9 @@ class Switch:
         gateway: what the swap is made in.
         bundles: the content-addressed store.
         limits: what one request may ask for.
-        on_compared: where shadow comparisons go.
         ask_of: how an application is asked, by its name.
         kind: what makes an endpoint of a bundle.
+        start: returns what starts the process of one shadow of a routing; None where routings have none.
     """
 
     def __init__(
@@ -59,14 +58,15 @@ class Switch:
         *,
         bundles: Path,
         limits: Limits,
-        on_compared: Callable[[Sequence[Compared]], None] | None = None,
         ask_of: Callable[[str], Ask] = serve_ask,
         kind: Callable[..., Endpoint] = Endpoint,
+        start: Callable[[Routing, Shadow], Callable[[str], Callable[[], None]]] | None = None,
     ) -> None:
         self._gateway = gateway
         self._bundles = bundles
         self._limits = limits
-        self._on_compared = on_compared
+        self._start = start
+        self._gone = FeedTotals()
         self._ask_of = ask_of
         self._kind = kind
         self._loaded: dict[str, _Loaded] = {}
@@ -112,13 +112,18 @@ class Switch:
             "refused": self.refused,
             "loaded": sorted(loaded.endpoint.version for loaded in dict(self._loaded).values()),
             "challengers": {} if arms is None else {arm: caller.counts() for arm, caller in arms.callers.items()},
-            "shadows": {} if arms is None else {mirror.shadow.app: mirror.counts() for mirror in arms.mirrors},
+            "shadows": {} if arms is None else {feed.shadow.app: feed.counts() for feed in arms.shadows},
+            "shadow_log": self.shadow_log(),
         }
 
+    def shadow_log(self) -> dict[str, Any]:
+        """Return how many rows of shadows were recorded and left out since the start, and bytes that wait."""
+        return self._gone.counts(() if self._arms is None else self._arms.shadows)
+
     def close(self) -> None:
-        """End the mirrors' threads."""
-        for mirror in self._arms.mirrors if self._arms is not None else ():
-            mirror.close()
+        """End the processes of the shadows."""
+        for feed in self._arms.shadows if self._arms is not None else ():
+            self._end(feed)
 
     def _apply(self, routing: Routing) -> None:
         live = self._load(routing.live)
@@ -134,9 +139,9 @@ class Switch:
         self._live, self._arms, self.routing = live, arms, routing
         kept = {routing.live.digest, *([routing.previous.digest] if routing.previous is not None else [])}
         self._loaded = {digest: loaded for digest, loaded in self._loaded.items() if digest in kept}
-        going = set(before.mirrors if before is not None else ()) - set(arms.mirrors if arms is not None else ())
-        for mirror in going:
-            mirror.close(timeout_s=0)
+        going = set(before.shadows if before is not None else ()) - set(arms.shadows if arms is not None else ())
+        for feed in going:
+            threading.Thread(target=self._end, args=(feed,), name="shadow-end", daemon=True).start()
         _log.info("routing_applied", model=routing.model, epoch=routing.epoch, version=routing.live.version)
 
     def _make_arms(self, routing: Routing, endpoint: Endpoint) -> Arms | None:
@@ -155,26 +160,22 @@ class Switch:
             ):
                 kept = Caller(self._ask_of(challenger.app), challenger.app, challenger.digest, deadline_s)
             callers[challenger.arm] = kept
-        mirrors: list[ShadowMirror] = []
+        feeds: list[ShadowFeed] = []
         for shadow in routing.shadows:
             same = old is not None and (old.routing.salt, old.routing.entity) == (routing.salt, routing.entity)
-            found = [mirror for mirror in old.mirrors if mirror.shadow == shadow] if old is not None and same else []
-            mirrors.append(found[0] if found else self._make_mirror(shadow, routing))
-        return Arms(routing, endpoint, callers, mirrors, self._gateway.book)
+            found = [feed for feed in old.shadows if feed.shadow == shadow] if old is not None and same else []
+            feeds.append(found[0] if found else self._feed(routing, shadow))
+        return Arms(routing, endpoint, callers, feeds, self._gateway.book)
 
-    def _make_mirror(self, shadow: Shadow, routing: Routing) -> ShadowMirror:
-        """Return a mirror whose comparisons are counted, and kept where they are to be kept."""
-        ask = NotedAsk(self._ask_of(shadow.app), shadow, self._gateway.book)
-        keep = self._on_compared
+    def _feed(self, routing: Routing, shadow: Shadow) -> ShadowFeed:
+        if self._start is None:
+            message = f"The routing names the shadow {shadow.app}, and nothing here can start its process."
+            raise SettingsInvalid(message, app=shadow.app)
+        return ShadowFeed(shadow, self._start(routing, shadow))
 
-        def compared(rows: Sequence[Compared]) -> None:
-            ask.compared(rows)
-            if keep is not None:
-                keep(rows)
-
-        mirror = ShadowMirror(shadow, routing, ask, on_compared=compared)
-        ask.watch(mirror)
-        return mirror
+    def _end(self, feed: ShadowFeed) -> None:
+        feed.close()
+        self._gone.add(feed)
 
     def _count_scores_as(self, routing: Routing, live: _Loaded) -> None:
         """Count scores from now on in the bins of the live version and of the one before, as far as it is loaded."""
