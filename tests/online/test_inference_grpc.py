@@ -47,7 +47,7 @@ def front(binary: Any, tmp_path: Path) -> Iterator[Front]:
 @contextlib.contextmanager
 def connected(listener: GrpcListener | None) -> Iterator[Any]:
     assert listener is not None
-    with contextlib.closing(triton.InferenceServerClient(f"127.0.0.1:{listener.port}")) as client:
+    with contextlib.closing(triton.InferenceServerClient(f"127.0.0.1:{listener.ports[0]}")) as client:
         yield client
 
 
@@ -150,7 +150,7 @@ def test_nothing_is_answered_that_cannot_be_recorded(binary: Any) -> None:
 
     gateway = Gateway("members", binary.endpoint)
     gateway.record_with(b"s" * 32, str)
-    listener = GrpcListener(gateway, host="127.0.0.1", port=0, commit=fail, max_waiting=4)
+    listener = GrpcListener(gateway, host="127.0.0.1", ports=[0], commit=fail, max_waiting=4)
     try:
         with connected(listener) as client, pytest.raises(triton.InferenceServerException) as refused:
             client.infer("members", inputs_of(binary, whole(binary, 1)))
@@ -163,9 +163,9 @@ def test_nothing_is_answered_that_cannot_be_recorded(binary: Any) -> None:
 
 def test_replicas_share_a_port_and_strangers_do_not(binary: Any) -> None:
     """Two replicas of a machine listen at one port; a port that another program has is named."""
-    first = GrpcListener(Gateway("members", binary.endpoint), host="127.0.0.1", port=0, commit=None, max_waiting=4)
+    first = GrpcListener(Gateway("members", binary.endpoint), host="127.0.0.1", ports=[0], commit=None, max_waiting=4)
     second = GrpcListener(
-        Gateway("members", binary.endpoint), host="127.0.0.1", port=first.port, commit=None, max_waiting=4
+        Gateway("members", binary.endpoint), host="127.0.0.1", ports=first.ports, commit=None, max_waiting=4
     )
     first.close()
     with connected(second) as client:
@@ -176,7 +176,9 @@ def test_replicas_share_a_port_and_strangers_do_not(binary: Any) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(SettingsInvalid, match="grpc_port"):
-            GrpcListener(Gateway("members", binary.endpoint), host="127.0.0.1", port=port, commit=None, max_waiting=4)
+            GrpcListener(
+                Gateway("members", binary.endpoint), host="127.0.0.1", ports=[port], commit=None, max_waiting=4
+            )
 
 
 @pytest.mark.parametrize(
