@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -10,10 +11,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import grpc  # type: ignore[import-untyped]
 import pytest
+import tritonclient.grpc as triton  # type: ignore[import-untyped]
 
 from twinscore.edge.grpc_config import PROBE, READY
 
@@ -215,6 +218,27 @@ def test_only_grpc_is_spoken(both: Edge) -> None:
     assert b"This port speaks gRPC only" in said[0]
     assert b"HTTP/1" not in said[1]
     assert "OK" == ask(both, INFER, named("loans")).code
+
+
+def test_tls_is_spoken_with_the_certificate_of_http(tmp_path: Path, certificate: Path) -> None:
+    """A client that trusts it is answered, the replica is told so, and who speaks no TLS gets no answer."""
+    with edge(tmp_path / "home", grpc_port=own_port(), tls_certificate=certificate) as made:
+        echo = Echo("a")
+        backend = Backend(made.roster, "loans", "a")
+        backend.grpc_port = echo.port
+        target = f"localhost:{made.settings.grpc_port}"
+        trusted = grpc.ssl_channel_credentials(certificate.read_bytes())
+        with serving(backend), grpc.secure_channel(target, trusted) as channel:
+            wait_until(lambda: call(channel, INFER, named("loans")).code == "OK")
+            arrived = dict(json.loads(call(channel, INFER, named("loans")).body)["headers"])
+            with contextlib.closing(
+                triton.InferenceServerClient(target, ssl=True, root_certificates=str(certificate))
+            ) as client:
+                ready = client.is_server_ready()
+            plain = ask(made, INFER, named("loans")).code
+        echo.close()
+
+    assert (True, "UNAVAILABLE", "https") == (ready, plain, arrived["x-forwarded-proto"])
 
 
 def test_a_message_that_does_not_come_is_cut_off(both: Edge) -> None:
