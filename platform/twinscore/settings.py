@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     edge_threads: int = Field(default=1, ge=1, le=64)
     """Threads of the proxy in front of the endpoints."""
     edge_connections_per_address: int = Field(default=64, ge=1)
-    """Connections that one client address may hold open; the next is refused."""
+    """Connections that one client address may hold open, and calls over gRPC at a time; the next is refused."""
     control_store: str | None = None
     """Database of rollouts, ledger and holds, `sqlite:///path.db` or `postgresql://...`; None means one in `home`."""
 

@@ -18,8 +18,12 @@ from twinscore.access.keys import create_key
 from twinscore.audit.places import model_folder
 from twinscore.audit.reader import Entry, read_model
 from twinscore.edge.runtime_api import RuntimeApi
+from twinscore.online.front import Front
+from twinscore.online.gateway import Gateway
+from twinscore.online.spec import AuditPolicy
 from twinscore.wiring import listener_roster
 
+from ..edge.backend import Backend, serving
 from ..edge.conftest import Edge, edge, own_port, wait_until
 from .killing import Nursery
 from .test_inference_grpc import inputs_of, whole
@@ -110,9 +114,9 @@ def test_the_edge_asks_for_keys_and_names_what_is_not_served(stand: Stand, binar
     assert (401, 401) == (statuses["refused-none"], statuses["refused-wrong"])
 
 
-def test_a_killed_replica_costs_no_answer(stand: Stand, binary: Any) -> None:
-    """One of three gets SIGKILL under load: calls inside it are sent again, and each answer is in the log."""
-    victim = stand.born()
+@contextlib.contextmanager
+def load(stand: Stand, binary: Any, name: str) -> Iterator[dict[str, str]]:
+    """Four clients call until the block ends; gives what each came to. Each answer is in the log, with its bits."""
     tensors = inputs_of(binary, whole(binary, 1))
     over = threading.Event()
     told: dict[str, str] = {}
@@ -121,7 +125,7 @@ def test_a_killed_replica_costs_no_answer(stand: Stand, binary: Any) -> None:
     def ask(which: int) -> None:
         with stand.client() as client:
             while not over.is_set():
-                request_id = f"killed-{which}-{len(told):06}"
+                request_id = f"{name}-{which}-{len(told):06}"
                 try:
                     answer = client.infer("members", tensors, headers={**stand.key, "x-request-id": request_id})
                     scores.add(answer.as_numpy("score")[0])
@@ -134,23 +138,45 @@ def test_a_killed_replica_costs_no_answer(stand: Stand, binary: Any) -> None:
         thread.start()
     try:
         wait_until(lambda: len(told) > 100)
-        stand.nursery.kill(victim)
-        killed_after = len(told)
-        time.sleep(1)
-        wait_until(lambda: len(told) > killed_after + 100)
+        yield told
+        before = len(told)
+        wait_until(lambda: len(told) > before + 100)
     finally:
         over.set()
         for thread in threads:
             thread.join(20)
     kept = {entry.record.request_id: entry.record.status for entry in stand.log()}
-    counts = Counter(told.values())
-    print(f"\n{dict(counts)}")
-
-    assert set() == {name for name, what in told.items() if what == "OK" and kept.get(name) != 200}
+    print(f"\n{name}: {dict(Counter(told.values()))}")
+    assert set() == {one for one, what in told.items() if what == "OK" and kept.get(one) != 200}
     assert 1 == len(scores)
+
+
+def test_a_killed_replica_costs_no_answer(stand: Stand, binary: Any) -> None:
+    """One of three gets SIGKILL under load: calls inside it are sent again, and each answer is in the log."""
+    victim = stand.born()
+    with load(stand, binary, "killed") as told:
+        stand.nursery.kill(victim)
+        time.sleep(1)
+    counts = Counter(told.values())
+
     assert counts.keys() <= {"OK", UNAVAILABLE}
     assert counts[UNAVAILABLE] <= 4  # one per client at most
     wait_until(lambda: stand.sent_to() == 2)
+
+
+def test_replicas_that_leave_and_models_that_come_cost_no_call(stand: Stand, binary: Any) -> None:
+    """One drains under load, and the proxy is reloaded for another model: every call is answered."""
+    settings = stand.edge.settings
+    front = Front(
+        Gateway("members", binary.endpoint), settings, listener_roster(settings), replica="leaving",
+        audit=AuditPolicy(reserve_mb=1),
+    )  # fmt: skip
+    wait_until(lambda: stand.sent_to() == 3)
+    with load(stand, binary, "leaves") as told, serving(Backend(stand.edge.roster, "other", "o")):
+        wait_until(lambda: "model-other" in RuntimeApi(stand.edge.folder / "admin.sock").slots())
+        front.close()
+
+    assert {"OK"} == set(told.values())
 
 
 def test_replicas_that_listen_at_a_free_port_announce_it(stand: Stand) -> None:
