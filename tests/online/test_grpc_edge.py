@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import tritonclient.grpc as triton  # type: ignore[import-untyped]
+import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from twinscore.access.keys import create_key
 from twinscore.audit.places import model_folder
@@ -23,6 +25,7 @@ from twinscore.online.gateway import Gateway
 from twinscore.online.spec import AuditPolicy
 from twinscore.wiring import listener_roster
 
+from ..access.conftest import AUDIENCE, ISSUER, Provider
 from ..edge.backend import Backend, serving
 from ..edge.conftest import Edge, edge, own_port, wait_until
 from .killing import Nursery
@@ -38,6 +41,7 @@ class Stand:
     edge: Edge
     nursery: Nursery
     key: dict[str, str]
+    token: dict[str, str]
 
     def client(self) -> Any:
         """Return a client of the edge, to be closed."""
@@ -67,10 +71,16 @@ def stand(binary: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sta
     made = create_key(
         home, label="caller", models=["members"], verbs=["predict", "read"], days=1, now=datetime.now(UTC)
     )
+    provider = Provider({"ed": Ed25519PrivateKey.generate()})
+    (home / "access" / "issuers").mkdir(mode=0o700)
+    (home / "access" / "issuers" / "ed.pem").write_bytes(provider.public("ed"))
+    issuer = {"issuer": ISSUER, "audience": AUDIENCE, "keys": ["ed"]}
+    (home / "access" / "issuers.yaml").write_text(yaml.safe_dump({"issuers": [issuer]}))
+    token = provider.token(exp=time.time() + 600, models=["members"]).decode()
     with edge(home, grpc_port=own_port()) as found, pytest.MonkeyPatch.context() as environment:
         environment.setenv("TWINSCORE_GRPC_PORT", str(found.settings.grpc_port))
         with Nursery(binary.bundle.folder, binary.bundle.digest, home) as nursery:
-            one = Stand(found, nursery, {"authorization": f"Bearer {made.text}"})
+            one = Stand(found, nursery, {"authorization": f"Bearer {made.text}"}, {"authorization": f"Bearer {token}"})
             for _ in range(2):
                 one.born()
             yield one
@@ -98,10 +108,11 @@ def test_the_client_gets_the_bits_of_predict_through_the_edge(stand: Stand, bina
 
 
 def test_the_edge_asks_for_keys_and_names_what_is_not_served(stand: Stand, binary: Any) -> None:
-    """Without a key or with a wrong one nobody scores, and a refusal is recorded as over HTTP."""
+    """With a token as with a key; without one or with a wrong one nobody scores, which is recorded as over HTTP."""
     rows = inputs_of(binary, whole(binary, 1))
     said = {}
     with stand.client() as client:
+        client.infer("members", rows, headers={**stand.token, "x-request-id": "by-token"})
         for name, model, headers in (
             ("none", "members", {}), ("wrong", "members", {"x-api-key": "tsk_wrong"}), ("model", "loans", stand.key),
         ):  # fmt: skip
@@ -111,7 +122,7 @@ def test_the_edge_asks_for_keys_and_names_what_is_not_served(stand: Stand, binar
     statuses = {entry.record.request_id: entry.record.status for entry in stand.log()}
 
     assert {"none": "UNAUTHENTICATED", "wrong": "UNAUTHENTICATED", "model": "NOT_FOUND"} == said
-    assert (401, 401) == (statuses["refused-none"], statuses["refused-wrong"])
+    assert (401, 401, 200) == tuple([statuses[name] for name in ("refused-none", "refused-wrong", "by-token")])
 
 
 @contextlib.contextmanager
