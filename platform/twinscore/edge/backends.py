@@ -22,6 +22,7 @@ __all__ = [
     "can_be_routed",
     "crowd_lines",
     "models_in",
+    "quoted",
     "server_lines",
 ]
 
@@ -71,8 +72,12 @@ def bind_of(host: str, port: int, certificate: Path | None, protocol: str) -> st
     plain = address_of(host, port)
     if certificate is None:
         return plain
-    quoted = "'" + str(certificate).replace("'", "'\\''") + "'"
-    return f"{plain} ssl crt {quoted} alpn {protocol}"
+    return f"{plain} ssl crt {quoted(certificate)} alpn {protocol}"
+
+
+def quoted(path: Path) -> str:
+    """Return a path as one word of HAProxy's language."""
+    return "'" + str(path).replace("'", "'\\''") + "'"
 
 
 def crowd_lines(refusal: str) -> list[str]:

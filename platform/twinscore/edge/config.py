@@ -14,7 +14,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from twinscore.edge.backends import BACKEND_PREFIX, bind_of, crowd_lines, models_in, server_lines
+from twinscore.edge.backends import BACKEND_PREFIX, bind_of, crowd_lines, models_in, quoted, server_lines
 from twinscore.edge.grpc_config import grpc_section
 from twinscore.edge.slots import EMPTY_SLOTS
 
@@ -111,7 +111,7 @@ def _fill(settings: Settings, places: Places, backends: Mapping[str, Sequence[Sl
         beside,
         shape=shape,
         revision=places.revision,
-        admin_socket=_quoted(places.folder / ADMIN_SOCKET),
+        admin_socket=quoted(places.folder / ADMIN_SOCKET),
         threads=settings.edge_threads,
         max_connections=_MAX_CONNECTIONS,
         bufsize=BUFFER_BYTES,
@@ -176,10 +176,6 @@ def _problem(status: int) -> str:
         "request_id": "%[var(txn.id)]",
     }
     return f"content-type application/problem+json lf-string '{json.dumps(document)}'"
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "'\\''") + "'"
 
 
 def _part(name: str) -> Template:

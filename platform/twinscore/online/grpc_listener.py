@@ -30,6 +30,8 @@ __all__ = ["GrpcListener"]
 
 _THREADS = 8
 """They wait for the loop, which does the work."""
+_PROBES = 16
+"""Calls beyond those that may wait: an edge that cannot ask a full replica whether it is ready would leave it out."""
 _BESIDE_DATA = 64 * 1024
 """Bytes of a message beside its tensors."""
 _CODES = {
@@ -43,6 +45,7 @@ _CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
 }
 _READY = ("ServerReady", "ModelReady")
+_HEALTH = ("ServerLive", *_READY)
 
 
 class GrpcListener:
@@ -65,10 +68,11 @@ class GrpcListener:
         self._app = GatewayApp(gateway, commit=commit)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpc", daemon=True)
+        self._probes = ThreadPoolExecutor(1, thread_name_prefix="grpc-health")
         self._server = grpc.server(
             ThreadPoolExecutor(_THREADS, thread_name_prefix="grpc"),
             handlers=[grpc.method_handlers_generic_handler(SERVICE, {name: self._handler(name) for name in METHODS})],
-            maximum_concurrent_rpcs=max_waiting,
+            maximum_concurrent_rpcs=max_waiting + _PROBES,
             options=[
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", gateway.limits.max_body_bytes + _BESIDE_DATA),
@@ -88,6 +92,7 @@ class GrpcListener:
     def close(self, timeout_s: float = 10.0) -> None:
         """Take nothing new, answer what was begun, and end."""
         self._server.stop(timeout_s).wait(timeout_s + 1)
+        self._probes.shutdown(wait=False)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout_s)
         self._loop.close()
@@ -100,8 +105,11 @@ class GrpcListener:
             raise SettingsInvalid(message, setting="grpc_port", port=port) from error
 
     def _handler(self, method: str) -> Any:
+        answer: Any = partial(self._answer, method)
+        if method in _HEALTH:
+            answer.experimental_thread_pool = self._probes  # grpc's own name: not behind the calls that wait
         return grpc.unary_unary_rpc_method_handler(
-            partial(self._answer, method),
+            answer,
             request_deserializer=MESSAGES[f"{method}Request"].FromString,
             response_serializer=MESSAGES[f"{method}Response"].SerializeToString,
         )
