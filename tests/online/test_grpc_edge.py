@@ -148,10 +148,10 @@ def load(stand: Stand, binary: Any, name: str) -> Iterator[dict[str, str]]:
     for thread in threads:
         thread.start()
     try:
-        wait_until(lambda: len(told) > 100)
+        wait_until(lambda: len(told) > 50)
         yield told
         before = len(told)
-        wait_until(lambda: len(told) > before + 100)
+        wait_until(lambda: len(told) > before + 50)
     finally:
         over.set()
         for thread in threads:
