@@ -62,6 +62,18 @@ def test_settings_are_frozen() -> None:
         settings.serve_port = 1  # type: ignore[misc]
 
 
+@pytest.mark.usefixtures("home")
+def test_grpc_has_a_port_of_its_own() -> None:
+    """One port for both protocols is refused; where it is called is an address that clients can use."""
+    with pytest.raises(SettingsInvalid, match=r"TWINSCORE_GRPC_PORT is invalid.*port of HTTP"):
+        load_settings(serve_port=8100, grpc_port=8100)
+
+    assert [None, "127.0.0.1:8101", "[fe80::1]:8101"] == [
+        load_settings(host=host, grpc_port=port).grpc_target
+        for host, port in (("127.0.0.1", None), ("0.0.0.0", 8101), ("fe80::1", 8101))
+    ]
+
+
 def test_every_field_is_explained() -> None:
     """Each field has its sentence, because the settings page is made of them."""
     lines = Path(load_settings.__code__.co_filename).read_text().splitlines()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from twinscore.errors import SettingsInvalid, near
@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     """Address that the local stack binds."""
     serve_port: int = Field(default=8000, ge=1, le=65535)
     """Port of the prediction endpoints."""
+    grpc_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port of the prediction endpoints over gRPC; None speaks none."""
     mlflow_port: int = Field(default=5000, ge=1, le=65535)
     """Port of the MLflow server and its UI."""
     dashboard_port: int = Field(default=8265, ge=1, le=65535)
@@ -54,7 +56,7 @@ class Settings(BaseSettings):
     edge_threads: int = Field(default=1, ge=1, le=64)
     """Threads of the proxy in front of the endpoints."""
     edge_connections_per_address: int = Field(default=64, ge=1)
-    """Connections that one client address may hold open; the next is refused."""
+    """Connections that one client address may hold open, and calls over gRPC at a time; the next is refused."""
     control_store: str | None = None
     """Database of rollouts, ledger and holds, `sqlite:///path.db` or `postgresql://...`; None means one in `home`."""
 
@@ -71,6 +73,15 @@ class Settings(BaseSettings):
     watch_every_s: float = Field(default=600.0, ge=0, le=86_400)
     """Seconds from one round of counting what is watched to the next, which the control begins; 0 begins none."""
 
+    @field_validator("grpc_port")
+    @classmethod
+    def _apart(cls, port: int | None, known: ValidationInfo) -> int | None:
+        # The proxy would bind both, and the kernel would deal connections out to either.
+        if port is not None and port == known.data.get("serve_port"):
+            message = "it is the port of HTTP, too; give each a port of its own"
+            raise ValueError(message)
+        return port
+
     @property
     def lake(self) -> Path:
         """Folder of bundles, predictions and logs."""
@@ -85,6 +96,14 @@ class Settings(BaseSettings):
     def embedded_registry_uri(self) -> str:
         """URI of the embedded registry's SQLite file."""
         return f"sqlite:///{self.registry_folder / 'mlflow.db'}"
+
+    @property
+    def grpc_target(self) -> str | None:
+        """What clients of gRPC are given, `host:port`; None where the stack speaks none."""
+        if self.grpc_port is None:
+            return None
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
+        return f"[{host}]:{self.grpc_port}" if ":" in host else f"{host}:{self.grpc_port}"
 
     @property
     def control_store_uri(self) -> str:

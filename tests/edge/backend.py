@@ -87,6 +87,7 @@ class Backend:
         self.status = 200
         self.answered = 0
         self.port = 0
+        self.grpc_port: int | None = None
         self.open: set[asyncio.Transport] = set()
 
     async def run(self, port: int = 0) -> None:
@@ -111,7 +112,9 @@ class Backend:
         """Enter or renew the entry."""
         state = "draining" if self.draining else "ready"
         now = datetime.now(UTC)
-        self.roster.announce(Listener(self.model, self.replica, "127.0.0.1", self.port, self.limit, state, now))
+        self.roster.announce(
+            Listener(self.model, self.replica, "127.0.0.1", self.port, self.limit, state, now, self.grpc_port)
+        )
 
 
 @contextlib.contextmanager

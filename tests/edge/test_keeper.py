@@ -45,12 +45,12 @@ def test_each_replica_has_one_slot_that_stays(own_edge: Edge) -> None:
     for name in ("a", "b"):
         own_edge.replica("loans", name)
     api = RuntimeApi(own_edge.folder / "admin.sock")
-    before = api.slots()["loans"]
+    before = api.slots()["model-loans"]
     time.sleep(1.5)
     said = (own_edge.settings.home / "edge.log").read_text()
 
     assert [(slot.name, slot.state) for slot in before if slot.state != "maint"] == [("s1", "ready"), ("s2", "ready")]
-    assert api.slots()["loans"] == before
+    assert api.slots()["model-loans"] == before
     assert said.count("edge_slots") == 1
     assert said.count("edge_reloaded") == 1
 

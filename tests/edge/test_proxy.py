@@ -40,7 +40,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def config(settings: Settings, folder: Path, *models: str) -> str:
-    return render(settings, Places(folder, ("127.0.0.1:1",)), dict.fromkeys(models, EMPTY_SLOTS))
+    return render(settings, Places(folder, ("127.0.0.1:1",)), {f"model-{model}": EMPTY_SLOTS for model in models})
 
 
 @pytest.fixture
@@ -55,18 +55,18 @@ def proxy(folder: Path, settings: Settings) -> Iterator[Proxy]:
 def test_slots_are_read_back_as_they_were_set(proxy: Proxy) -> None:
     """Address, limit and state of every slot survive the way through HAProxy; the other model is not touched."""
     before = proxy.runtime.slots()
-    proxy.runtime.change({"loans": CHANGES})
+    proxy.runtime.change({"model-loans": CHANGES})
 
-    assert before == {"loans": EMPTY_SLOTS, "credit-risk.v2": EMPTY_SLOTS}
-    assert proxy.runtime.slots() == {"loans": apply(EMPTY_SLOTS, CHANGES), "credit-risk.v2": EMPTY_SLOTS}
+    assert before == {"model-loans": EMPTY_SLOTS, "model-credit-risk.v2": EMPTY_SLOTS}
+    assert proxy.runtime.slots() == {"model-loans": apply(EMPTY_SLOTS, CHANGES), "model-credit-risk.v2": EMPTY_SLOTS}
 
 
 def test_all_slots_are_changed_at_once(proxy: Proxy) -> None:
     """A change of every slot of every model is more than one line of commands, and arrives whole."""
     full = tuple(Slot(f"s{n}", "127.0.0.1", 30_000 + n, n, "ready") for n in range(1, N_SLOTS + 1))
-    proxy.runtime.change({"loans": full, "credit-risk.v2": full})
+    proxy.runtime.change({"model-loans": full, "model-credit-risk.v2": full})
 
-    assert proxy.runtime.slots() == {"loans": full, "credit-risk.v2": full}
+    assert proxy.runtime.slots() == {"model-loans": full, "model-credit-risk.v2": full}
 
 
 def test_proxy_outlives_whoever_started_it(proxy: Proxy, folder: Path) -> None:
@@ -89,7 +89,7 @@ def test_refused_configuration_changes_nothing(proxy: Proxy, settings: Settings,
         proxy.reload(config(settings, folder, "loans") + "\nnonsense\n")
 
     assert (proxy.config, proxy.pid) == (before, pid)
-    assert sorted(proxy.runtime.slots()) == ["credit-risk.v2", "loans"]
+    assert sorted(proxy.runtime.slots()) == ["model-credit-risk.v2", "model-loans"]
 
 
 def test_reload_changes_the_models(proxy: Proxy, settings: Settings, folder: Path) -> None:
@@ -97,7 +97,7 @@ def test_reload_changes_the_models(proxy: Proxy, settings: Settings, folder: Pat
     pid = proxy.pid
     proxy.reload(config(settings, folder, "other"))
 
-    assert (proxy.pid, proxy.runtime.slots()) == (pid, {"other": EMPTY_SLOTS})
+    assert (proxy.pid, proxy.runtime.slots()) == (pid, {"model-other": EMPTY_SLOTS})
 
 
 def test_long_folder_is_refused(tmp_path: Path) -> None:

@@ -241,6 +241,15 @@ def test_an_unknown_model_is_refused_before_anything_starts(served: tuple[Settin
         serve_model(served[0], "absent")
 
 
+@pytest.mark.parametrize("whose", ["serve_port", "grpc_port"])
+def test_a_port_of_the_edge_is_refused_for_replicas(tmp_path: Path, whose: str) -> None:
+    """Both would bind it, and the kernel would deal calls out to either."""
+    settings = Settings(home=tmp_path, **{"serve_port": 8100, "grpc_port": 8101, whose: 8102})
+
+    with pytest.raises(SettingsInvalid, match=f"TWINSCORE_{whose.upper()}"):
+        serve_model(settings, "members", spec=ServeSpec(model="members", grpc_port=8102))
+
+
 def test_a_replica_refuses_another_bundle(binary: Any) -> None:
     """The folder must hold the digest that was deployed."""
     with pytest.raises(BundleInvalid, match="deployed with 000"):

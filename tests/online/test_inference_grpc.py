@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,7 @@ def front(binary: Any, tmp_path: Path) -> Iterator[Front]:
 @contextlib.contextmanager
 def connected(listener: GrpcListener | None) -> Iterator[Any]:
     assert listener is not None
-    with contextlib.closing(triton.InferenceServerClient(f"127.0.0.1:{listener.port}")) as client:
+    with contextlib.closing(triton.InferenceServerClient(f"127.0.0.1:{listener.ports[0]}")) as client:
         yield client
 
 
@@ -150,7 +152,7 @@ def test_nothing_is_answered_that_cannot_be_recorded(binary: Any) -> None:
 
     gateway = Gateway("members", binary.endpoint)
     gateway.record_with(b"s" * 32, str)
-    listener = GrpcListener(gateway, host="127.0.0.1", port=0, commit=fail, max_waiting=4)
+    listener = GrpcListener(gateway, host="127.0.0.1", ports=[0], commit=fail, max_waiting=4)
     try:
         with connected(listener) as client, pytest.raises(triton.InferenceServerException) as refused:
             client.infer("members", inputs_of(binary, whole(binary, 1)))
@@ -161,11 +163,38 @@ def test_nothing_is_answered_that_cannot_be_recorded(binary: Any) -> None:
     assert "could not be recorded" in refused.value.message()
 
 
+def test_a_full_replica_says_that_it_is_ready(binary: Any) -> None:
+    """Whether it lives and is ready is told while all that may wait do, so that no edge leaves it out for its load."""
+    recorded = threading.Event()
+
+    def wait(payloads: Any) -> None:
+        del payloads
+        recorded.wait(30)
+
+    gateway = Gateway("members", binary.endpoint)
+    gateway.record_with(b"s" * 32, str)
+    listener = GrpcListener(gateway, host="127.0.0.1", ports=[0], commit=wait, max_waiting=12)
+    rows = inputs_of(binary, whole(binary, 1))
+    try:
+        with connected(listener) as client, ThreadPoolExecutor(12) as pool:
+            calls = [pool.submit(client.infer, "members", rows) for _ in range(12)]
+            time.sleep(0.5)
+            waiting = [one for one in calls if not one.done()]
+            told = (client.is_server_live(client_timeout=10), client.is_server_ready(client_timeout=10))
+            recorded.set()
+            scores = {one.result().as_numpy("score")[0] for one in calls}
+    finally:
+        recorded.set()
+        listener.close()
+
+    assert (12, (True, True), 1) == (len(waiting), told, len(scores))
+
+
 def test_replicas_share_a_port_and_strangers_do_not(binary: Any) -> None:
     """Two replicas of a machine listen at one port; a port that another program has is named."""
-    first = GrpcListener(Gateway("members", binary.endpoint), host="127.0.0.1", port=0, commit=None, max_waiting=4)
+    first = GrpcListener(Gateway("members", binary.endpoint), host="127.0.0.1", ports=[0], commit=None, max_waiting=4)
     second = GrpcListener(
-        Gateway("members", binary.endpoint), host="127.0.0.1", port=first.port, commit=None, max_waiting=4
+        Gateway("members", binary.endpoint), host="127.0.0.1", ports=first.ports, commit=None, max_waiting=4
     )
     first.close()
     with connected(second) as client:
@@ -176,7 +205,9 @@ def test_replicas_share_a_port_and_strangers_do_not(binary: Any) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(SettingsInvalid, match="grpc_port"):
-            GrpcListener(Gateway("members", binary.endpoint), host="127.0.0.1", port=port, commit=None, max_waiting=4)
+            GrpcListener(
+                Gateway("members", binary.endpoint), host="127.0.0.1", ports=[port], commit=None, max_waiting=4
+            )
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,11 @@ Start = Callable[..., Process]
 
 def own_settings(home: Path) -> Settings:
     """Settings of a stack that meets no other one on this machine."""
-    mlflow, ray, dashboard, serve = free_ports(4)
+    mlflow, ray, dashboard, serve, grpc = free_ports(5)
     return load_settings(
-        home=home, mlflow_port=mlflow, ray_port=ray, dashboard_port=dashboard, serve_port=serve, num_cpus=2
-    )
+        home=home, mlflow_port=mlflow, ray_port=ray, dashboard_port=dashboard, serve_port=serve, grpc_port=grpc,
+        num_cpus=2,
+    )  # fmt: skip
 
 
 def as_variables(settings: Settings) -> dict[str, str]:

@@ -34,6 +34,8 @@ def test_one_port_for_two_things_is_refused(settings: Settings) -> None:
 
     with pytest.raises(SettingsInvalid, match=r"TWINSCORE_MLFLOW_PORT and TWINSCORE_RAY_PORT are both"):
         require_free(twice)
+    with pytest.raises(SettingsInvalid, match=r"TWINSCORE_MLFLOW_PORT and TWINSCORE_GRPC_PORT are both"):
+        require_free(settings.model_copy(update={"grpc_port": settings.mlflow_port}))
 
 
 def test_holder_of_a_port_on_all_addresses_is_found() -> None:

@@ -62,7 +62,7 @@ def test_every_part_is_healthy(stack_settings: Settings, running: StackState) ->
 
     assert now.condition == "up"
     assert [(part.name, part.ok) for part in now.components] == [
-        ("mlflow", True), ("ray", True), ("serve", True), ("edge", True),
+        ("mlflow", True), ("ray", True), ("serve", True), ("edge", True), ("grpc", True),
     ]  # fmt: skip
     assert all(part.pid is not None for part in now.components)
     assert now.state is not None
@@ -179,6 +179,7 @@ def test_commands_agree_with_the_python_side(stack_settings: Settings, running: 
 
     assert shown.returncode == 0
     assert running.mlflow.url in shown.stdout
+    assert f"127.0.0.1:{stack_settings.grpc_port}" in shown.stdout
     assert f"export RAY_API_SERVER_ADDRESS={running.ray.dashboard}" in lines.stdout.splitlines()
     assert f"export RAY_AUTH_TOKEN_PATH={running.ray.token_path}" in lines.stdout.splitlines()
 

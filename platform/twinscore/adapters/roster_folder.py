@@ -54,7 +54,8 @@ class RosterFolder:
         """Enter a listener of this very process, or renew or change its entry."""
         path = self._path(listener.model, listener.replica)
         partial = path.with_name(f".{path.name}.{os.getpid()}")
-        document = {**asdict(listener), "renewed_at": listener.renewed_at.isoformat(), **self._me()}
+        said = {name: value for name, value in asdict(listener).items() if value is not None}
+        document = {**said, "renewed_at": listener.renewed_at.isoformat(), **self._me()}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             partial.write_text(json.dumps(document), encoding="utf-8")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from twinscore.rollout.plan import RoutingPlan
+    from twinscore.settings import Settings
 
 __all__ = ["route_command"]
 
@@ -53,7 +54,7 @@ def route_command(
             console.print("The control follows this model and makes its routing what promotion wants, within seconds.")
         if asked_for:
             console.print(f"In force on {applied.replicas} replicas after {applied.seconds:.1f} s.")
-        _show(console, model)
+        _show(console, settings, model)
 
 
 def _plan(
@@ -81,10 +82,11 @@ def _plan(
     return plan
 
 
-def _show(console: Console, model: str) -> None:
+def _show(console: Console, settings: Settings, model: str) -> None:
     from rich.markup import escape
 
     from twinscore.errors import ModelNotReady
+    from twinscore.online.deploy import endpoint_url
     from twinscore.online.routes import current_routing, replica_states
     from twinscore.rollout.plan import show_share
 
@@ -94,6 +96,8 @@ def _show(console: Console, model: str) -> None:
         raise ModelNotReady(message, model=model)
     states = list(replica_states(model).values())
     console.print(f"{escape(model)}: version [bold]{escape(routing.live.version)}[/] is live, epoch {routing.epoch}")
+    over_grpc = "" if settings.grpc_target is None else f", and over gRPC at {settings.grpc_target}"
+    console.print(f"  asked at   {escape(endpoint_url(settings, model))}{over_grpc}", highlight=False, soft_wrap=True)
     if routing.previous is not None:
         console.print(f"  kept warm  version {escape(routing.previous.version)}")
     for arm in routing.challengers:

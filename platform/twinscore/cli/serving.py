@@ -53,6 +53,8 @@ def serve_command(
     console.print(f"  scorer    {facts['scorer']}")
     console.print(f"  bundle    {facts['bundle_digest']}")
     console.print(f"  API docs  {url}/docs")
+    if settings.grpc_target is not None:
+        console.print(f"  gRPC      {settings.grpc_target}", highlight=False)
     console.print("Try it:")
     key = "" if api_key is None else "-H 'x-api-key: YOUR KEY' "
     print(f"  curl -s {url}/predict {key}-H 'content-type: application/json' -d '{example}'")  # noqa: T201 - must not wrap

@@ -116,4 +116,6 @@ def _print_addresses(state: StackState) -> None:
         f"  Ray dashboard  {state.ray.dashboard}  (asks for the token in {state.ray.token_path})", soft_wrap=True
     )
     console.print(f"  Predictions    {state.serve.url}/<model>/predict", markup=False)
+    if state.serve.grpc is not None:
+        console.print(f"  gRPC           {state.serve.grpc}")
     console.print('For `ray job submit` and `mlflow`: eval "$(twinscore env)"')

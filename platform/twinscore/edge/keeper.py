@@ -13,13 +13,15 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
 from twinscore.access.gate import require_access
-from twinscore.edge.config import Places, can_be_routed, render, shape_of
+from twinscore.edge.backends import BACKEND_PREFIX, GRPC_PREFIX, can_be_routed, models_in
+from twinscore.edge.config import Places, render, shape_of
 from twinscore.edge.proxy import Proxy
 from twinscore.edge.slots import EMPTY_SLOTS, apply, plan
 from twinscore.errors import StackError, TwinscoreError
@@ -41,6 +43,7 @@ TICK_S = 0.3
 LINGER_S = 60.0
 """How long a model without listeners keeps its backend, so that a replacement needs no reload."""
 
+_PORTS = 65_536
 _log = structlog.get_logger("twinscore.edge")
 
 
@@ -68,7 +71,7 @@ class Keeper:
         """
         if self.proxy.adopt():
             _log.info("edge_adopted", pid=self.proxy.pid)
-            self._last_seen = dict.fromkeys(self.proxy.runtime.slots(), time.monotonic())
+            self._last_seen = dict.fromkeys(models_in(self.proxy.runtime.slots(), BACKEND_PREFIX), time.monotonic())
         self.tick()
 
     def tick(self) -> None:
@@ -82,8 +85,11 @@ class Keeper:
         models = self._models(listeners)
         running = self.proxy.pid is not None
         slots = self.proxy.runtime.slots() if running else {}
-        changes = {model: plan(slots.get(model, EMPTY_SLOTS), _of(model, listeners)) for model in models}
-        after = {model: apply(slots.get(model, EMPTY_SLOTS), changes[model]) for model in models}
+        wanted = {f"{BACKEND_PREFIX}{model}": _of(model, listeners) for model in models}
+        if self._settings.grpc_port is not None:
+            wanted |= {f"{GRPC_PREFIX}{model}": _over_grpc(_of(model, listeners)) for model in models}
+        changes = {name: plan(slots.get(name, EMPTY_SLOTS), found) for name, found in wanted.items()}
+        after = {name: apply(slots.get(name, EMPTY_SLOTS), changed) for name, changed in changes.items()}
         if not running:
             self.proxy.start(self._render(after))
             _log.info("edge_started", pid=self.proxy.pid, models=sorted(models))
@@ -91,10 +97,10 @@ class Keeper:
             self.proxy.reload(self._render(after))
             _log.info("edge_reloaded", models=sorted(models))
         else:
-            changes = {model: changed for model, changed in changes.items() if changed}
+            changes = {name: changed for name, changed in changes.items() if changed}
             if changes:
                 self.proxy.runtime.change(changes)
-            told = {model: _shown(changed, slots.get(model, EMPTY_SLOTS)) for model, changed in changes.items()}
+            told = {name: _shown(changed, slots.get(name, EMPTY_SLOTS)) for name, changed in changes.items()}
             if any(told.values()):
                 _log.info("edge_slots", **told)
 
@@ -172,11 +178,20 @@ def _can_be_reached(listener: Listener) -> bool:
         ipaddress.ip_address(listener.host)
     except ValueError:
         return False
-    return can_be_routed(listener.model) and 0 < listener.port < 65_536
+    return can_be_routed(listener.model) and 0 < listener.port < _PORTS
 
 
 def _of(model: str, listeners: Iterable[Listener]) -> list[Listener]:
     return [listener for listener in listeners if listener.model == model]
+
+
+def _over_grpc(listeners: Iterable[Listener]) -> list[Listener]:
+    """Return those that speak gRPC, with that port instead of HTTP's."""
+    return [
+        replace(listener, port=listener.grpc_port)
+        for listener in listeners
+        if listener.grpc_port is not None and 0 < listener.grpc_port < _PORTS
+    ]
 
 
 def _shown(changed: Sequence[Slot], before: Sequence[Slot]) -> list[str]:

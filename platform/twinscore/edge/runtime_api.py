@@ -10,7 +10,7 @@ import io
 import socket
 from typing import TYPE_CHECKING, Literal
 
-from twinscore.edge.config import BACKEND_PREFIX
+from twinscore.edge.backends import BACKEND_PREFIX, GRPC_PREFIX
 from twinscore.edge.slots import Slot
 from twinscore.errors import StackError
 
@@ -33,7 +33,7 @@ class RuntimeApi:
         self._path = path
 
     def slots(self) -> dict[str, tuple[Slot, ...]]:
-        """Return the slots of each model's backend.
+        """Return the slots of each backend of a model, by its name.
 
         Raises:
             StackError: the proxy does not answer.
@@ -46,24 +46,28 @@ class RuntimeApi:
         found: dict[str, list[Slot]] = {}
         for line in ask(self._path, "show servers state").splitlines():
             fields = line.split(" ")
-            if len(fields) < 19 or not fields[1].startswith(BACKEND_PREFIX) or not fields[3].startswith("s"):
+            if (
+                len(fields) < 19
+                or not fields[1].startswith((BACKEND_PREFIX, GRPC_PREFIX))
+                or not fields[3].startswith("s")
+            ):
                 continue
             backend, server, host, admin, port = fields[1], fields[3], fields[4], int(fields[6]), int(fields[18])
             limit = int(limits.get((backend, server)) or 0)
             slot = Slot(server, host, port, limit, _state(admin))
-            found.setdefault(backend.removeprefix(BACKEND_PREFIX), []).append(slot)
-        return {model: tuple(slots) for model, slots in found.items()}
+            found.setdefault(backend, []).append(slot)
+        return {backend: tuple(slots) for backend, slots in found.items()}
 
     def change(self, changes: Mapping[str, Iterable[Slot]]) -> None:
-        """Make the slots of each model what they shall be.
+        """Make the slots of each backend what they shall be.
 
         Raises:
             StackError: the proxy does not answer.
         """
         commands: list[str] = []
-        for model, slots in changes.items():
+        for backend, slots in changes.items():
             for slot in slots:
-                server = f"{BACKEND_PREFIX}{model}/{slot.name}"
+                server = f"{backend}/{slot.name}"
                 if slot.state != "maint":
                     commands += [
                         f"set server {server} addr {slot.host} port {slot.port}",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import twinscore
 from twinscore.access.local import local_key
 from twinscore.clock import SystemClock
-from twinscore.errors import ModelNotReady, SchemaMismatch
+from twinscore.errors import ModelNotReady, SchemaMismatch, SettingsInvalid
 from twinscore.online.beside import apply_plan, remove_all_beside
 from twinscore.online.replica import GatewayReplica
 from twinscore.online.routes import DEPLOYMENT, make_live
@@ -58,6 +58,7 @@ def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeS
         ModelNotFound: the registry knows no such model, version or alias.
         BundleInvalid: the version carries no complete bundle.
         ModelNotReady: Serve could not start the version, or its endpoint does not answer.
+        SettingsInvalid: the replicas shall listen at a port of the edge's.
     """
     from ray import serve
 
@@ -65,6 +66,7 @@ def serve_model(settings: Settings, ref: str, *, replicas: int = 1, spec: ServeS
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # its news is for the log of the stack
     spec = spec or ServeSpec(model=ref, replicas=replicas)
+    _refuse_shared(settings, spec)
     found, bundle = load_version(settings, ref)
     live = Target(version=found.version, digest=bundle.digest)
     host, port = serve_ingress(settings)
@@ -147,6 +149,17 @@ def build_application(
     )
     deployment: Deployment = wrap(serve.ingress()(GatewayReplica))
     return deployment.bind(routing.model, settings=settings, spec=replace(spec, routing=None), cheap=cheap)
+
+
+def _refuse_shared(settings: Settings, spec: ServeSpec) -> None:
+    """Refuse a port of the edge's for the replicas: both would bind it, and calls would come to either."""
+    for name in ("serve_port", "grpc_port"):
+        if spec.grpc_port is not None and spec.grpc_port == getattr(settings, name):
+            message = (
+                f"`grpc_port` of the deployment file is {spec.grpc_port}, the edge's own TWINSCORE_{name.upper()}."
+                " Leave it out, and call the edge; or choose another port for what is called without it."
+            )
+            raise SettingsInvalid(message, setting="grpc_port", port=spec.grpc_port)
 
 
 def _cheap(settings: Settings, model: str, spec: ServeSpec, live: Bundle) -> Target | None:

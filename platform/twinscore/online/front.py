@@ -58,7 +58,7 @@ class Front:
         host: address that edges reach this machine by.
         audit: whether and how answers are recorded.
         limits: of the listener.
-        grpc_port: where gRPC is spoken too; None does not.
+        grpc_port: shared by the replicas of this machine, where gRPC is spoken without an edge, too; None shares none.
 
     Raises:
         AuditUnavailable: the log cannot be opened.
@@ -100,16 +100,19 @@ class Front:
             load=self._load,
         )
         self.grpc: GrpcListener | None = None
-        if grpc_port is not None:
+        self._grpc_port: int | None = None
+        own = [] if settings.grpc_port is None else [0]
+        if own or grpc_port is not None:
             from twinscore.online.grpc_listener import GrpcListener
 
             self.grpc = GrpcListener(
                 gateway,
                 host=host,
-                port=grpc_port,
+                ports=own if grpc_port is None else [*own, grpc_port],
                 commit=None if self.writer is None else self.commit,
                 max_waiting=(limits or ListenerLimits()).max_waiting,
             )
+            self._grpc_port = self.grpc.ports[0] if own else None
         self._show(gateway.metrics)
         self._state: str = "ready"
         self._closing = threading.Event()
@@ -200,6 +203,7 @@ class Front:
             self.listener.room,
             "draining" if self._state == "draining" else "ready",
             datetime.now(UTC),
+            self._grpc_port,
         )
         try:
             self._roster.announce(listener)

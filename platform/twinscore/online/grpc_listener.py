@@ -1,7 +1,7 @@
 """The Open Inference Protocol's gRPC service beside a replica's HTTP listener: same gateway, access and audit.
 
-Replicas of one machine share one port: the kernel spreads connections over them (SO_REUSEPORT), and a replica that
-drains tells its clients to connect anew. It does not pass the edge, which sends by path: here every model has the same.
+Edges send to a port of the replica's own. Replicas of one machine may share one beside it, that is called without an
+edge: the kernel spreads connections over them (SO_REUSEPORT), and one that drains tells its clients to connect anew.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from twinscore.online.wire.inference_grpc import call_of, response_of
 from twinscore.online.wire.inference_proto import MESSAGES, METHODS, SERVICE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twinscore.online.gateway import Gateway
     from twinscore.online.reply_gate import Commit
 
@@ -28,6 +30,8 @@ __all__ = ["GrpcListener"]
 
 _THREADS = 8
 """They wait for the loop, which does the work."""
+_PROBES = 16
+"""Calls beyond those that may wait: an edge that cannot ask a full replica whether it is ready would leave it out."""
 _BESIDE_DATA = 64 * 1024
 """Bytes of a message beside its tensors."""
 _CODES = {
@@ -41,6 +45,7 @@ _CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
 }
 _READY = ("ServerReady", "ModelReady")
+_HEALTH = ("ServerLive", *_READY)
 
 
 class GrpcListener:
@@ -48,22 +53,26 @@ class GrpcListener:
 
     Args:
         gateway: answers.
-        host, port: where; 0 takes a free port.
+        host: address to bind.
+        ports: to bind; 0 takes a free one.
         commit: makes audit records durable before their answers leave; None where nothing is recorded.
         max_waiting: requests at a time; further ones are refused at once.
 
     Raises:
-        SettingsInvalid: the port is taken by another program.
+        SettingsInvalid: a port is taken by another program.
     """
 
-    def __init__(self, gateway: Gateway, *, host: str, port: int, commit: Commit | None, max_waiting: int) -> None:
+    def __init__(
+        self, gateway: Gateway, *, host: str, ports: Sequence[int], commit: Commit | None, max_waiting: int
+    ) -> None:
         self._app = GatewayApp(gateway, commit=commit)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpc", daemon=True)
+        self._probes = ThreadPoolExecutor(1, thread_name_prefix="grpc-health")
         self._server = grpc.server(
             ThreadPoolExecutor(_THREADS, thread_name_prefix="grpc"),
             handlers=[grpc.method_handlers_generic_handler(SERVICE, {name: self._handler(name) for name in METHODS})],
-            maximum_concurrent_rpcs=max_waiting,
+            maximum_concurrent_rpcs=max_waiting + _PROBES,
             options=[
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", gateway.limits.max_body_bytes + _BESIDE_DATA),
@@ -72,24 +81,35 @@ class GrpcListener:
         )
         self._loop.set_debug(False)
         try:
-            self.port: int = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        except RuntimeError as error:
+            self.ports = tuple([self._bind(host, port) for port in ports])
+            """Where it listens, in the order of the argument."""
+        except SettingsInvalid:
             self._loop.close()
-            message = f"gRPC cannot listen at {host}:{port}; another program does. Choose another `grpc_port`."
-            raise SettingsInvalid(message, setting="grpc_port", port=port) from error
+            raise
         self._thread.start()
         self._server.start()
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Take nothing new, answer what was begun, and end."""
         self._server.stop(timeout_s).wait(timeout_s + 1)
+        self._probes.shutdown(wait=False)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout_s)
         self._loop.close()
 
+    def _bind(self, host: str, port: int) -> int:
+        try:
+            return int(self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}"))
+        except RuntimeError as error:
+            message = f"gRPC cannot listen at {host}:{port}; another program does. Choose another `grpc_port`."
+            raise SettingsInvalid(message, setting="grpc_port", port=port) from error
+
     def _handler(self, method: str) -> Any:
+        answer: Any = partial(self._answer, method)
+        if method in _HEALTH:
+            answer.experimental_thread_pool = self._probes  # grpc's own name: not behind the calls that wait
         return grpc.unary_unary_rpc_method_handler(
-            partial(self._answer, method),
+            answer,
             request_deserializer=MESSAGES[f"{method}Request"].FromString,
             response_serializer=MESSAGES[f"{method}Response"].SerializeToString,
         )

@@ -137,7 +137,7 @@ class ServeSpec:
     max_wait_ms: float = 40.0
     """Time that a request may have waited to be read; later ones are answered 503 at once while that goes on."""
     grpc_port: int | None = None
-    """Where each machine's replicas speak the Open Inference Protocol over gRPC, too; None does not."""
+    """Where a machine's replicas speak gRPC without the edge, too; None does not."""
     scaling: ScalingPolicy = ScalingPolicy()
     """When processes are added."""
     shutdown_s: float = 10.0

@@ -18,7 +18,7 @@ STALE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One replica's own HTTP address."""
+    """One replica's own HTTP address, and where beside it gRPC is spoken."""
 
     model: str
     replica: str
@@ -32,6 +32,8 @@ class Listener:
     """A draining listener finishes what it has and gets nothing new."""
     renewed_at: datetime
     """When its owner last said so, in UTC."""
+    grpc_port: int | None = None
+    """A port of the replica's own for gRPC; None where it speaks none that an edge may send to."""
 
     @property
     def address(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from twinscore.stack.processes import Process, command_of, is_alive
 if TYPE_CHECKING:
     from twinscore.stack.state import StackState
 
-__all__ = ["Component", "ask_edge", "ask_mlflow", "ask_ray", "ask_serve", "components"]
+__all__ = ["Component", "ask_edge", "ask_grpc", "ask_mlflow", "ask_ray", "ask_serve", "components"]
 
 _TIMEOUT_S = 3.0
 _NO_MODEL = "Route table is not populated yet"
@@ -44,12 +45,16 @@ def components(state: StackState) -> tuple[Component, ...]:
         edge_ok, edge_health = False, "its keeper is dead" if edge_ok else "dead"
     mlflow_ok, mlflow_health = ask_mlflow(state.mlflow.url) if alive[0] else (False, "dead")
     ray_ok, ray_health = ask_ray(state.ray.dashboard, state.ray.token_path) if alive[1] else (False, "dead")
-    return (
+    found = (
         Component("mlflow", mlflow.pid if alive[0] else None, state.mlflow.url, mlflow_ok, mlflow_health),
         Component("ray", ray.pid if alive[1] else None, state.ray.dashboard, ray_ok, ray_health),
         Component("serve", ingress, f"http://{state.serve.ingress}", serve_ok, serve_health),
         Component("edge", keeper.pid if alive[2] else None, state.serve.url, edge_ok, edge_health),
     )
+    if state.serve.grpc is None:
+        return found
+    grpc_ok, grpc_health = ask_grpc(state.serve.grpc)
+    return (*found, Component("grpc", keeper.pid if alive[2] else None, state.serve.grpc, grpc_ok, grpc_health))
 
 
 def ask_mlflow(url: str) -> tuple[bool, str]:
@@ -91,6 +96,16 @@ def ask_edge(url: str) -> tuple[bool, str]:
     if status == http.client.SERVICE_UNAVAILABLE:
         return True, "healthy, no model served"
     return status == http.client.OK, "healthy" if status == http.client.OK else _seen(status)
+
+
+def ask_grpc(target: str) -> tuple[bool, str]:
+    """Say whether the edge listens for gRPC; what stands behind it is the edge's health, too."""
+    parts = urlsplit(f"//{target}")
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 0), _TIMEOUT_S).close()
+    except OSError:
+        return False, "no answer"
+    return True, "listens"
 
 
 def _get(url: str, path: str, headers: dict[str, str] | None = None) -> tuple[int | None, str]:

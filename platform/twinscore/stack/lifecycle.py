@@ -87,9 +87,8 @@ def up(settings: Settings, *, on_step: Callable[[str], None] | None = None) -> S
         if now.condition == "up" and now.state is not None:
             say(f"Already up since {now.state.started_at}")
             return now.state
-        if now.state is not None and [(part.name, part.pid) for part in now.components if not part.ok] == [
-            ("edge", None)
-        ]:
+        ill = {part.name: part.pid for part in now.components if not part.ok}
+        if now.state is not None and "edge" in ill and ill["edge"] is None and ill.keys() <= {"edge", "grpc"}:
             return _start_edge_again(settings, now.state, say)
         if now.condition == "broken":
             raise _broken(settings, now)
@@ -152,6 +151,7 @@ def _start(settings: Settings, say: Callable[[str], None]) -> StackState:
             _public_url(settings),
             ingress=f"{LOOPBACK}:{ingress_port}",
             reserve=f"{LOOPBACK}:{environment['RAY_SERVE_FALLBACK_PROXY_HTTP_PORT']}",
+            grpc=settings.grpc_target,
         )
         folder = temp_dir / "e"
         edge = launch_edge(settings, folder=folder, ingress=(behind.ingress, behind.reserve), metrics_port=metrics_port)

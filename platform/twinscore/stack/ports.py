@@ -23,7 +23,7 @@ _LISTENING = "0A"
 
 
 def require_free(settings: Settings) -> None:
-    """Check the four ports that people type, before anything is started.
+    """Check the ports that people type, before anything is started.
 
     Raises:
         SettingsInvalid: two settings name the same port.
@@ -35,6 +35,8 @@ def require_free(settings: Settings) -> None:
         "dashboard_port": (LOOPBACK, settings.dashboard_port),
         "serve_port": (settings.host, settings.serve_port),
     }
+    if settings.grpc_port is not None:
+        wanted["grpc_port"] = (settings.host, settings.grpc_port)
     by_port: dict[int, str] = {}
     for name, (_, port) in wanted.items():
         if port in by_port:

@@ -68,6 +68,8 @@ class ServePart:
     """`host:port` of Serve's HAProxy, on loopback."""
     reserve: str
     """`host:port` of Serve's fallback proxy, on loopback."""
+    grpc: str | None = None
+    """`host:port` that users call over gRPC: the edge; None where it speaks none."""
 
 
 @dataclass(frozen=True, slots=True)
