@@ -22,7 +22,7 @@ def stream_of(columns: Iterable[pa.ChunkedArray | pa.Array], schema: pa.Schema) 
     """Return the stream of one record batch: columns of equal length, (n_rows,) each, with the types of `schema`.
 
     Raises:
-        ArrowInvalid: a column has another length or type.
+        ValueError: the columns differ in length.
     """
     batch = pa.record_batch([_whole(column) for column in columns], schema=schema)
     return b"".join([schema.serialize(), batch.serialize(), _END])
