@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import pyarrow as pa
 
+from twinscore.contract.stream import stream_of
 from twinscore.errors import AuditDamaged
 
 if TYPE_CHECKING:
@@ -145,10 +146,7 @@ def pack_table(features: pa.Table, scored: pa.Table) -> bytes:
         features: (n_rows, contract columns), masked already.
         scored: (n_rows, SCORE_SCHEMA); a refused row has a null score.
     """
+    columns = [*features.columns, *scored.columns]
     names = [f"{FEATURE}{name}" for name in features.column_names] + scored.column_names
-    table = pa.table([*features.columns, *scored.columns], names=names).combine_chunks()
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    packed: bytes = sink.getvalue().to_pybytes()
-    return packed
+    fields = [pa.field(name, column.type) for name, column in zip(names, columns, strict=True)]
+    return stream_of(columns, pa.schema(fields))

@@ -164,7 +164,9 @@ def frame_batch(payloads: Sequence[bytes], sequence: int, chain: bytes) -> tuple
     parts: list[bytes] = []
     kind = BATCH
     for payload in payloads:
-        chain = hashlib.sha256(chain + _SEQUENCE.pack(sequence) + payload).digest()
+        link = hashlib.sha256(chain + _SEQUENCE.pack(sequence))
+        link.update(payload)  # a record of many rows is not copied for it
+        chain = link.digest()
         rest = _REST.pack(kind, len(payload), sequence, chain)
         parts += (_CRC.pack(extend(value(rest), payload)), rest, payload)
         kind = RECORD

@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 from twinscore.contract.aggregate import Aggregate, aggregate
 from twinscore.contract.cells import Cells, Mask, batches
 from twinscore.contract.conform import conform
+from twinscore.contract.ranges import Ranges
 from twinscore.contract.row_check import RowCheck
 from twinscore.contract.run_rules import RunResult, RunRule, judge
 from twinscore.contract.show import show_cells
-from twinscore.contract.verdict import FAULT_SCHEMA, Fault, Verdict
+from twinscore.contract.verdict import FAULT_SCHEMA, Fault, Verdict, no_faults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ class Checker:
         self.rules = tuple(rules)
         self.run_rules = tuple(run_rules)
         self._row_check = RowCheck(self.rules)
+        self._ranges = Ranges(contract, self.rules)
 
     def __reduce__(self) -> tuple[object, ...]:
         from twinscore.contract.compile import compile_contract
@@ -55,7 +57,7 @@ class Checker:
         flagged = np.zeros(table.num_rows, dtype=bool)
         faults: list[pa.Table] = []
         for window, cells in batches(table):
-            for rule in self.rules:
+            for rule in self._ranges.left(cells, window.stop - window.start):
                 broken, raised = _broken(rule, cells, window.stop - window.start)
                 if broken is None:
                     continue
@@ -118,6 +120,6 @@ def _repeat(text: str, n: int) -> pa.Array:
 
 def _in_order(parts: Sequence[pa.Table]) -> pa.Table:
     if not parts:
-        return FAULT_SCHEMA.empty_table()
+        return no_faults()
     faults = pa.concat_tables(parts)
     return faults.take(pa.array(np.argsort(faults["row"].to_numpy(), kind="stable")))

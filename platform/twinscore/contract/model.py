@@ -114,17 +114,18 @@ class Contract:
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     expectations: tuple[Expectation, ...]
+    schema: pa.Schema = field(init=False, repr=False, compare=False)
+    """Arrow schema of a conformed table: (contract columns, in order)."""
+
+    def __post_init__(self) -> None:
+        schema = pa.schema([pa.field(column.name, column.type) for column in self.columns])
+        object.__setattr__(self, "schema", schema)
 
     @property
     def digest(self) -> str:
         """SHA-256 in hex of the canonical JSON of everything that the contract says."""
         text = json.dumps(self.to_plain(), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
-
-    @property
-    def schema(self) -> pa.Schema:
-        """Arrow schema of a conformed table: (contract columns, in order)."""
-        return pa.schema([pa.field(column.name, column.type) for column in self.columns])
 
     def column(self, name: str) -> Column:
         """Return the column called `name`.

@@ -161,6 +161,14 @@ class Between(Holds):
         self.low, self.high, self.above, self.below = low, high, above, below
         self._arrow_low, self._arrow_high = _ordinal(low), _ordinal(high)
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Two numbers between which, themselves included, every float64 holds; None when it is not as simple."""
+        if self.above or self.below:
+            return None
+        low, high = self._arrow_low, self._arrow_high
+        return -math.inf if low is None else float(low), math.inf if high is None else float(high)
+
     def holds_for_all(self, cells: Cells) -> bool:
         """Compare the column's extremes only."""
         if cells.extremes is None:
@@ -205,6 +213,11 @@ class Finite(Holds):
             name = "out_of_range"
             words = f"within +-{WHOLE_MAX} (2**53)" if whole else f"within +-{FLOAT32_MAX:.9g} (float32)"
         super().__init__(name, (column.name,), words, "critical")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Two numbers between which, themselves included, every float64 holds."""
+        return -float(self.limit), float(self.limit)
 
     def holds_for_all(self, cells: Cells) -> bool:
         """Compare the column's extremes only."""

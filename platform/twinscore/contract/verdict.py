@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,7 +56,7 @@ class Verdict:
     @classmethod
     def clean(cls, n_rows: int) -> Verdict:
         """Return the verdict on `n_rows` rows without a fault."""
-        return cls(np.ones(n_rows, dtype=bool), np.zeros(n_rows, dtype=bool), FAULT_SCHEMA.empty_table())
+        return cls(np.ones(n_rows, dtype=bool), np.zeros(n_rows, dtype=bool), no_faults())
 
     @property
     def n_rows(self) -> int:
@@ -66,6 +67,12 @@ class Verdict:
     def n_refused(self) -> int:
         """Number of rows that are not accepted."""
         return int(self.n_rows - np.count_nonzero(self.accepted))
+
+
+@cache
+def no_faults() -> pa.Table:
+    """Return the one table of no faults: (0, FAULT_SCHEMA); made when it is needed, as Arrow imports pandas for it."""
+    return FAULT_SCHEMA.empty_table()
 
 
 def pointer(at: str, name: str) -> str:

@@ -14,6 +14,7 @@ from twinscore.contract.columns import ColumnDecoder
 from twinscore.contract.rows import RowDecoder, rows_to_table, table_to_rows
 from twinscore.contract.verdict import Fault, pointer
 from twinscore.errors import BundleInvalid
+from twinscore.online import json_rows
 from twinscore.online.answer import MAX_FAULTS, Prediction, Uncertainty
 from twinscore.online.asked import NOT_REQUESTED, Asked, Outcome, RowsRefusedError
 from twinscore.online.json_columns import JsonColumns
@@ -77,8 +78,9 @@ class Endpoint:
         return JsonColumns(self._contract, fewest_rows=ROW_WISE_MAX + 1, most_rows=self.limits.max_rows)
 
     def prepare(self) -> None:
-        """Compile what reads bodies of many rows, so that no caller waits for it; who reads no bodies leaves it out."""
+        """Compile what reads and writes bodies of many rows, so that no caller waits for it; others leave it out."""
         self._json  # noqa: B018 - made by being asked for
+        json_rows.prepare()
 
     @property
     def scorer(self) -> str:

@@ -79,7 +79,7 @@ class JsonColumns:
         )  # fmt: skip
         if n_rows < self._fewest or not _read_hard(body, hard[:n_hard], floats):
             return None
-        some_null = [bool(column.any()) for column in nulls]
+        some_null = np.asarray(nulls[:, :n_rows].any(axis=1))
         columns = [
             self._column(
                 number,

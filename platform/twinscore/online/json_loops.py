@@ -1,11 +1,11 @@
-"""The loop that reads JSON rows into columns, compiled by numba; imported only when a model is loaded.
+"""The loops between JSON rows and columns, compiled by numba; imported only when a model is loaded.
 
-It takes strict JSON alone (RFC 8259), and of that only what needs no judgement: flat objects with every column once,
-text without escapes. It never decides that something is wrong: whatever else comes is left to the readers that name
-faults.
+Reading takes strict JSON alone (RFC 8259), and of that only what needs no judgement: flat objects with every column
+once, text without escapes. It never decides that something is wrong: whatever else comes is left to the readers that
+name faults. Writing puts texts side by side that msgspec wrote.
 """
 
-# mypy: disable-error-code="untyped-decorator,assignment"
+# mypy: disable-error-code="untyped-decorator,assignment,no-untyped-call"
 # numba has no types, and its integers are not Python's.
 
 from __future__ import annotations
@@ -13,15 +13,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from twinscore.scoring.kernels import compiled
 
-__all__ = ["FLOAT", "LONGEST_TEXT", "TEXT", "TRUTH", "WHOLE", "gather", "read_cells"]
+__all__ = ["FLOAT", "LONGEST_TEXT", "STRIDE", "TEXT", "TRUTH", "WHOLE", "gather", "read_cells", "weave"]
 
 FLOAT, WHOLE, TRUTH, TEXT = 0, 1, 2, 3
 """Kinds of columns."""
 LONGEST_TEXT = 10_000
 """Bytes of a string; longer ones are left to the reader that counts their characters."""
+STRIDE = 32
+"""Bytes that are copied at a time; so many have to be there behind the end of a text, and of room for one."""
 
 _QUOTE, _BACKSLASH, _COMMA, _COLON = ord('"'), ord("\\"), ord(","), ord(":")
 _OPEN, _CLOSE, _END = ord("{"), ord("}"), ord("]")
@@ -196,6 +201,62 @@ def gather(text: Any, starts: Any, stops: Any, ends: Any, out: Any) -> None:
             out[place] = text[i]
             place += 1
         ends[row + 1] = place
+
+
+def _copying(_: Any, out: Any, at: Any, text: Any, start: Any) -> Any:
+    """Copy STRIDE bytes from text[start] to out[at]: numba calls a function of the system for pieces as short."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        chunk = ir.VectorType(ir.IntType(8), STRIDE).as_pointer()
+        to, source = [
+            builder.bitcast(builder.gep(context.make_array(kind)(context, builder, array).data, [place]), chunk)
+            for kind, array, place in (
+                (signature.args[0], arguments[0], arguments[1]),
+                (signature.args[2], arguments[2], arguments[3]),
+            )
+        ]
+        value = builder.load(source)
+        value.align = 1
+        builder.store(value, to).align = 1
+        return context.get_dummy_value()
+
+    return types.void(out, types.int64, text, types.int64), generate
+
+
+_copy: Any = intrinsic(_copying)
+
+
+@compiled
+def weave(text: Any, ends: Any, first: Any, is_number: Any, chosen: Any, out: Any) -> None:
+    """Copy one piece of each kind for every row.
+
+    Args:
+        text: uint8, all texts one behind the other, and STRIDE bytes; ends: int64 (n_texts + 1,) from 0.
+        first: (n_kinds,) the first text of each kind.
+        is_number: (n_kinds,) whether that text has numbers for all rows, a comma behind each.
+        chosen: (n_kinds, n_rows) else: which of the kind's texts.
+        out: uint8, STRIDE bytes longer than what is written.
+    """
+    n_kinds, n_rows = chosen.shape
+    cursors = np.empty(n_kinds, np.int64)
+    for kind in range(n_kinds):
+        cursors[kind] = ends[first[kind]]
+    at = 0
+    for row in range(n_rows):
+        for kind in range(n_kinds):
+            if is_number[kind]:
+                i = cursors[kind]
+                while text[i] != _COMMA:
+                    out[at] = text[i]
+                    at += 1
+                    i += 1
+                cursors[kind] = i + 1
+            else:
+                number = first[kind] + chosen[kind, row]
+                start, length = ends[number], ends[number + 1] - ends[number]
+                for k in range(0, length, STRIDE):
+                    _copy(out, at + k, text, start + k)
+                at += length
 
 
 @compiled

@@ -1,12 +1,12 @@
-"""A booster's trees for many rows at once: one tree at a time over a block of rows, without a branch.
+"""A booster's trees for many rows at once: a block of 64 rows at a time, without a branch.
 
-A tree's upper part, of at most 64 exits, is not walked. For each of its conditions that a row meets, the exits that
-the condition rules out are struck from a word of 64 bits; the lowest bit that is left is the row's exit. Conditions
-are compared with a block of rows at once, in vector code, in any order. Source: Lucchese et al., "QuickScorer",
-SIGIR 2015, and "Exploiting CPU SIMD extensions to speed-up document scoring with tree ensembles", SIGIR 2016.
+Each condition of the forest, and many trees share them, is compared once with the 64 rows of a block in vector code,
+and leaves a word of 64 bits: which rows meet it. A tree then picks, level by level, among the words of its conditions
+by the words of the levels above, so that a few operations move all the rows of the block through a node. Source of the
+bits: Lucchese et al., "QuickScorer", SIGIR 2015, which keeps a word per row and tree; here a word is of many rows.
 
-What lies below an exit (trees deeper than six levels) is walked in the flat forest. Leaves are added per row in the
-order of the trees, in float32: the bits are the booster's, and a version is held against it before its first use.
+What lies below the eighth level is walked in the flat forest. Leaves are added per row in the order of the trees, in
+float32: the bits are the booster's, and a version is held against it before its first use.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from twinscore.errors import BundleInvalid
-from twinscore.scoring.forest import WIDTH, FlatForest, category_words
+from twinscore.scoring.forest import WIDTH, FlatForest
 from twinscore.scoring.trees import Tree, Trees, levels_below, read_trees
 
 if TYPE_CHECKING:
@@ -32,17 +32,14 @@ if TYPE_CHECKING:
 
     from twinscore.bundle.files import Bundle
 
-__all__ = ["MOST_EXITS", "Bulk", "BulkForest", "booster_margins", "bulk_of"]
+__all__ = ["Bulk", "BulkForest", "booster_margins", "bulk_of"]
 
 Float32 = npt.NDArray[np.float32]
 
-MOST_EXITS = 64
-"""Bits of the word that holds a tree's exits."""
-_FEW_ROWS = 32
+_FEW_ROWS = 8
 """Up to here one row after the other is faster than a block that is mostly empty."""
 _ROWS_PER_THREAD = 2048
 """Fewer are not worth a thread."""
-_ALL = (1 << MOST_EXITS) - 1
 
 
 class BulkForest:
@@ -57,40 +54,26 @@ class BulkForest:
 
         read = booster if isinstance(booster, Trees) else read_trees(booster)
         self.flat = FlatForest(read)
-        cuts = [_Cut.of(tree) for tree in read.trees]
-        self._used = np.unique([tree.feature[node] for tree, cut in zip(read.trees, cuts, strict=True)
-                                for node, _ in cut.numeric]).astype(np.int64)  # fmt: skip
-        self._coded = np.unique([tree.feature[node] for tree, cut in zip(read.trees, cuts, strict=True)
-                                 for node, _ in cut.sets]).astype(np.int64)  # fmt: skip
-        tests: list[tuple[int, float, int]] = []
-        words: list[tuple[int, int, int, int]] = []
-        spans = np.zeros((len(cuts), 5), dtype=np.int64)
-        exits = np.zeros((len(cuts), MOST_EXITS), dtype=np.int32)
-        below = np.zeros(len(cuts), dtype=np.int64)
-        for number, (tree, cut) in enumerate(zip(read.trees, cuts, strict=True)):
-            spans[number, 0], spans[number, 3] = len(tests), len(words)
-            for place, goes_left in ((1, True), (2, False)):
-                chosen = [(node, keep) for node, keep in cut.numeric if tree.default_left[node] == goes_left]
-                columns = np.searchsorted(self._used, [tree.feature[node] for node, _ in chosen])
-                tests += sorted(
-                    (int(column), float(tree.value[node]), keep)
-                    for column, (node, keep) in zip(columns, chosen, strict=True)
-                )
-                # The kernel takes four at a time; one that keeps every exit does nothing.
-                tests += [(0, 0.0, _ALL)] * (-len(tests) % 4)
-                spans[number, place] = len(tests)
-            for node, keep in cut.sets:
-                column = int(np.searchsorted(self._coded, tree.feature[node]))
-                chosen_words = enumerate(category_words(tree.sets[node]))
-                words += [(column, place, int(word), keep) for place, word in chosen_words if word]
-                if not tree.default_left[node]:
-                    words.append((column, -1, 0xFFFFFFFF, keep))
-            spans[number, 4] = len(words)
-            exits[number, : len(cut.exits)] = self.flat.starts[number] + WIDTH * cut.exits
-            below[number] = levels_below(tree.left, cut.exits)
-        self._tests = _columns(tests, (np.int32, np.float32, np.uint64))
-        self._words = _columns(words, (np.int32, np.int32, np.uint32, np.uint64))
-        self._spans, self._exits, self._below = spans, exits, below
+        tops = [_Top.of(tree, walks.LEVELS) for tree in read.trees]
+        numeric = sorted({test for top in tops for test in top.numeric.values()})
+        sets = sorted({test for top in tops for test in top.sets.values()})
+        numbers: dict[tuple[object, ...], int] = {test: number for number, test in enumerate([*numeric, *sets])}
+        tree_tests = np.zeros((len(tops), 2**walks.LEVELS - 1), dtype=np.int32)
+        exits = np.zeros((len(tops), 2**walks.LEVELS), dtype=np.int32)
+        leaves = np.zeros(exits.shape, dtype=np.float32)
+        for number, (tree, top) in enumerate(zip(read.trees, tops, strict=True)):
+            for place, test in [*top.numeric.items(), *top.sets.items()]:
+                tree_tests[number, place] = numbers[test]
+            exits[number] = self.flat.starts[number] + WIDTH * top.exits
+            leaves[number] = tree.value[top.exits]
+        self._tests = _numeric_tests(numeric)
+        self._set_tests = _set_tests(sets)
+        self._tree_tests, self._exits, self._leaves = tree_tests, exits, leaves
+        self._levels = np.array([min(tree.depth, walks.LEVELS) for tree in read.trees], dtype=np.int64)
+        self._below = np.array(
+            [levels_below(tree.left, np.unique(top.exits)) for tree, top in zip(read.trees, tops, strict=True)],
+            dtype=np.int64,
+        )
         self._add_trees, self._block = walks.add_trees, walks.BLOCK
 
     def margins(self, encoded: Float32, *, threads: int = 1) -> Float32:
@@ -122,8 +105,8 @@ class BulkForest:
         whole = len(rows) - (rest if rest <= _FEW_ROWS else 0)
         if whole:
             self._add_trees(
-                rows[:whole], margins[:whole], self._used, self._coded, self._tests, self._words, self._spans,
-                self._exits, self._below, flat.outputs, flat.nodes, flat.sets,
+                rows[:whole], margins[:whole], self._tests, self._set_tests, self._tree_tests, self._levels,
+                self._exits, self._leaves, self._below, flat.outputs, flat.nodes, flat.sets,
             )  # fmt: skip
         if whole < len(rows):
             flat.add_each(rows[whole:], margins[whole:])
@@ -186,45 +169,80 @@ def _proved(bundle: Bundle) -> Bulk:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
-    """The upper part of a tree: its exits from left to right, and what each of its nodes strikes out.
+class _Top:
+    """The upper levels of a tree, as if every node down to the last of them were there.
 
     Args:
-        exits: nodes, (at most 64,).
-        numeric: nodes and the exits that stay when a row goes right: the left ones are struck out.
+        numeric: conditions by the node's place, level by level from left to right.
         sets: the same for categorical nodes.
+        exits: (2**levels,) the node that a row comes to, by its turns: bit k is set when it turns right at level k.
     """
 
+    numeric: dict[int, _Numeric]
+    sets: dict[int, _Set]
     exits: npt.NDArray[np.int64]
-    numeric: list[tuple[int, int]]
-    sets: list[tuple[int, int]]
 
     @classmethod
-    def of(cls, tree: Tree) -> _Cut:
-        """Open a tree from the root, level by level, as far as 64 exits allow."""
-        left = tree.left.tolist()
-        waiting, opened = [0], set[int]()
-        for node in waiting:
-            if left[node] >= 0 and len(opened) + 1 < MOST_EXITS:
-                opened.add(node)
-                waiting += [left[node], left[node] + 1]
-        exits: list[int] = []
-        numeric: list[tuple[int, int]] = []
-        sets: list[tuple[int, int]] = []
-        # Depth first; a node comes by a second time (with the exits before it) when its left side is done.
-        stack: list[tuple[int, int | None]] = [(0, None)]
+    def of(cls, tree: Tree, levels: int) -> _Top:
+        """Return the upper `levels` of a tree."""
+        numeric: dict[int, _Numeric] = {}
+        sets: dict[int, _Set] = {}
+        exits = np.zeros(2**levels, dtype=np.int64)
+        stack = [(0, 0, 0, 0)]
         while stack:
-            node, first = stack.pop()
-            if node not in opened:
-                exits.append(node)
-            elif first is None:
-                stack += [(left[node] + 1, None), (node, len(exits)), (left[node], None)]
+            node, level, across, turns = stack.pop()
+            left = int(tree.left[node])
+            if left < 0 or level == levels:
+                # Whatever turns a row takes below, it is there.
+                exits[turns :: 2**level] = node
+                continue
+            place, feature = 2**level - 1 + across, int(tree.feature[node])
+            missing_meets = not tree.default_left[node]
+            if node in tree.sets:
+                sets[place] = _Set(feature, tuple(tree.sets[node].tolist()), missing_meets)
             else:
-                struck = ((1 << len(exits)) - 1) ^ ((1 << first) - 1)
-                (sets if node in tree.sets else numeric).append((node, _ALL ^ struck))
-        return cls(np.array(exits, dtype=np.int64), numeric, sets)
+                numeric[place] = _Numeric(missing_meets, feature, float(tree.value[node]))
+            stack += [(left, level + 1, 2 * across, turns), (left + 1, level + 1, 2 * across + 1, turns + 2**level)]
+        return cls(numeric, sets, exits)
 
 
-def _columns(rows: Sequence[tuple[int | float, ...]], types: tuple[type, ...]) -> tuple[npt.NDArray[np.generic], ...]:
-    parts: list[tuple[int | float, ...]] = list(zip(*rows, strict=True)) if rows else [()] * len(types)
-    return tuple(np.array(part, dtype=kind) for part, kind in zip(parts, types, strict=True))
+class _Numeric(NamedTuple):
+    """Turns right what is at least the threshold."""
+
+    missing_meets: bool
+    feature: int
+    threshold: float
+
+
+class _Set(NamedTuple):
+    """Turns right what is one of the categories."""
+
+    feature: int
+    categories: tuple[int, ...]
+    missing_meets: bool
+
+
+def _numeric_tests(tests: Sequence[_Numeric]) -> tuple[npt.NDArray[np.generic] | int, ...]:
+    """Return sorted conditions as `walks.add_trees` wants them."""
+    used, places = np.unique(np.array([test.feature for test in tests], dtype=np.int64), return_inverse=True)
+    thresholds = np.array([test.threshold for test in tests], dtype=np.float32)
+    return used, places.astype(np.int64), thresholds, sum(not test.missing_meets for test in tests)
+
+
+def _set_tests(tests: Sequence[_Set]) -> tuple[npt.NDArray[np.generic], ...]:
+    """Return sorted conditions as `walks.add_trees` wants them."""
+    sizes: dict[int, int] = {}
+    for test in tests:
+        sizes[test.feature] = max(sizes.get(test.feature, 1), *(code + 2 for code in test.categories), 1)
+    first = dict(zip(sizes, accumulate(sizes.values(), initial=0), strict=False))
+    members = [
+        [*(first[test.feature] + code for code in test.categories)]
+        + [first[test.feature] + sizes[test.feature] - 1] * test.missing_meets
+        for test in tests
+    ]
+    return (
+        np.array(list(sizes), dtype=np.int64),
+        np.array(list(accumulate(sizes.values(), initial=0)), dtype=np.int64),
+        np.array([place for one in members for place in one], dtype=np.int32),
+        np.array(list(accumulate(map(len, members), initial=0)), dtype=np.int64),
+    )

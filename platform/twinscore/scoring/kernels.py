@@ -16,7 +16,7 @@ from typing import Any
 import numba
 import numpy as np
 
-__all__ = ["compiled", "exponential", "log_odds", "logarithm", "logistic", "softmax"]
+__all__ = ["compiled", "exponential", "log_odds", "logarithm", "logistic", "softmax", "spell"]
 
 ONE = np.float32(1.0)
 # XGBoost's Sigmoid caps the exponent so that float32 does not overflow, and adds a hair against a zero divisor.
@@ -76,3 +76,25 @@ def softmax(margins: Any, out: Any) -> None:
             total += out[i, k]
         for k in range(margins.shape[1]):
             out[i, k] = out[i, k] / np.float32(total)
+
+
+@compiled
+def spell(places: Any, text: Any, word_ends: Any, out: Any, ends: Any, valid: Any) -> None:
+    """Write words one behind the other, as an Arrow column of text has them.
+
+    Args:
+        places: int8 or wider (n,), which word each row says; negative for none.
+        text: uint8, the words one behind the other; word_ends: int32 (n_words + 1,) from 0.
+        out: uint8, long enough for n of the longest word; ends: int32 (n + 1,); both out.
+        valid: uint8 (n / 8 rounded up,), zero before; a bit is set for each row that says a word.
+    """
+    at = 0
+    ends[0] = 0
+    for i in range(places.size):
+        place = places[i]
+        if place >= 0:
+            for k in range(word_ends[place], word_ends[place + 1]):
+                out[at] = text[k]
+                at += 1
+            valid[i >> 3] |= np.uint8(1 << (i & 7))
+        ends[i + 1] = at

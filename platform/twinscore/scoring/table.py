@@ -7,12 +7,12 @@ trees in the flat form of `bulk`, everything after them from the same code that 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from twinscore.scoring.bulk import booster_margins, bulk_of
 from twinscore.scoring.link import link_of
@@ -31,6 +31,7 @@ __all__ = [
     "predict_margins",
     "score",
     "score_margins",
+    "texts_of",
 ]
 
 SCORE_SCHEMA = pa.schema(
@@ -56,7 +57,11 @@ interval's width.
 AMBIGUOUS, EMPTY, WARNED = "ambiguous_set", "empty_set", "contract_warning"
 """Why a person should look: several classes possible, none likely enough, or a contract warning."""
 
+_REASONS = (EMPTY, AMBIGUOUS, WARNED)
+
 Float64 = npt.NDArray[np.float64]
+Reasons = npt.NDArray[np.int8]
+"""Places in `_REASONS`, negative for no reason: (n_rows,)."""
 
 
 def score(
@@ -83,10 +88,11 @@ def score_margins(
 ) -> pa.Table:
     """Turn margins, as `predict_margins` returns them, into what a scored row says: (n_rows, SCORE_SCHEMA)."""
     scores = link_of(bundle.card.objective)(margins).astype(np.float64)
-    columns = _amounts(scores, bundle) if bundle.card.task == "regression" else _classes(scores, bundle)
+    columns, reasons = _amounts(scores, bundle) if bundle.card.task == "regression" else _classes(scores, bundle)
     if flagged is not None and flagged.any():
-        columns["review_reason"] = pc.if_else(pa.array(flagged), WARNED, columns["review_reason"])
-    columns["review"] = columns["review_reason"].is_valid()
+        reasons[flagged] = _REASONS.index(WARNED)
+    columns["review_reason"] = texts_of(_REASONS, reasons)
+    columns["review"] = pa.array(reasons >= 0)
     return pa.table([columns[field.name] for field in SCORE_SCHEMA], schema=SCORE_SCHEMA)
 
 
@@ -125,51 +131,78 @@ def predict_margins(
     return booster_margins(encoded, bundle)
 
 
-def _amounts(scores: Float64, bundle: Bundle) -> dict[str, pa.Array]:
+def texts_of(words: tuple[str, ...], places: npt.NDArray[np.signedinteger[Any]]) -> pa.Array:
+    """Return a column of text that says words by their places: (n_rows,); null where a place is negative.
+
+    >>> texts_of(("no", "yes"), np.array([1, -1, 0])).to_pylist()
+    ['yes', None, 'no']
+    """
+    from twinscore.scoring import kernels
+
+    text, word_ends, longest = _spelled(words)
+    n_rows = len(places)
+    out, ends = np.empty(n_rows * longest, dtype=np.uint8), np.empty(n_rows + 1, dtype=np.int32)
+    valid = np.zeros(n_rows // 8 + 1, dtype=np.uint8)
+    kernels.spell(places, text, word_ends, out, ends, valid)
+    buffers = [pa.py_buffer(valid), pa.py_buffer(ends), pa.py_buffer(out[: ends[-1]])]
+    return pa.Array.from_buffers(pa.string(), n_rows, buffers)
+
+
+@lru_cache(maxsize=64)
+def _spelled(words: tuple[str, ...]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32], int]:
+    """Return words one behind the other, where each ends (n_words + 1,), and the bytes of the longest."""
+    coded = [word.encode() for word in words]
+    sizes = [len(word) for word in coded]
+    ends = np.cumsum([0, *sizes], dtype=np.int32)
+    return np.frombuffer(b"".join(coded), dtype=np.uint8), ends, max(sizes, default=0)
+
+
+def _amounts(scores: Float64, bundle: Bundle) -> tuple[dict[str, pa.Array], Reasons]:
     lower, upper = bundle.calibration.intervals(scores)
-    none = pa.nulls(len(scores), pa.string())
-    return {
+    columns = {
         "score": pa.array(scores),
-        "decision": none,
+        "decision": pa.nulls(len(scores), pa.string()),
         "lower": _finite(lower),
         "upper": _finite(upper),
         "prediction_set": pa.nulls(len(scores), pa.list_(pa.string())),
         "uncertainty": _finite(upper - lower),
-        "review_reason": none,
     }
+    return columns, np.full(len(scores), -1, dtype=np.int8)
 
 
-def _classes(scores: Float64, bundle: Bundle) -> dict[str, pa.Array]:
+def _classes(scores: Float64, bundle: Bundle) -> tuple[dict[str, pa.Array], Reasons]:
     card = bundle.card
     n_rows = len(scores)
-    labels = pa.array(card.classes, pa.string())
-    shares = scores if scores.ndim == 2 else np.column_stack([1.0 - scores, scores])
+    # One row per class: numpy is several times as fast along rows that are long.
+    shares = scores.T if scores.ndim == 2 else np.stack([1.0 - scores, scores])
     if len(card.classes) == 2:
-        shown = shares[:, 1]
+        shown = shares[1]
         decided = (shown >= card.threshold).astype(np.int64)
     else:
-        decided = np.argmax(shares, axis=1)
-        shown = shares[np.arange(n_rows), decided] if n_rows else np.empty(0)
-    reason: pa.Array = pa.nulls(n_rows, pa.string())
+        decided = np.argmax(shares, axis=0)
+        shown = shares[decided, np.arange(n_rows)]
+    reasons = np.full(n_rows, -1, dtype=np.int8)
     sets: pa.Array = pa.nulls(n_rows, pa.list_(pa.string()))
     least = bundle.calibration.least_probability
     if not math.isnan(least):
         inside = shares >= least
-        sizes = inside.sum(axis=1)
-        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-        sets = pa.ListArray.from_arrays(pa.array(offsets), labels.take(pa.array(np.nonzero(inside)[1])))
-        reason = pa.array([EMPTY, AMBIGUOUS]).take(pa.array((sizes > 1).astype(np.int32), mask=sizes == 1))
-    largest = shares.max(axis=1) if n_rows else np.empty(0)
+        sizes = inside.sum(axis=0, dtype=np.int32)
+        offsets = np.zeros(n_rows + 1, dtype=np.int32)
+        np.cumsum(sizes, out=offsets[1:])
+        members = np.flatnonzero(inside.T) % len(card.classes)
+        sets = pa.ListArray.from_arrays(pa.array(offsets), texts_of(card.classes, members))
+        reasons[sizes == 0] = _REASONS.index(EMPTY)
+        reasons[sizes > 1] = _REASONS.index(AMBIGUOUS)
     nothing = pa.nulls(n_rows, pa.float64())
-    return {
+    columns = {
         "score": pa.array(shown),
-        "decision": labels.take(pa.array(decided)),
+        "decision": texts_of(card.classes, decided),
         "lower": nothing,
         "upper": nothing,
         "prediction_set": sets,
-        "uncertainty": pa.array(1.0 - largest),
-        "review_reason": reason,
+        "uncertainty": pa.array(1.0 - shares.max(axis=0)),
     }
+    return columns, reasons
 
 
 def _finite(values: Float64) -> pa.Array:

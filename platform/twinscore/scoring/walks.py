@@ -8,22 +8,28 @@ They share one file because numba keys its cache by file: code that is inlined f
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba.cpython.unsafe.numbers import trailing_zeros
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from twinscore.scoring.kernels import compiled
 
-__all__ = ["BLOCK", "add_trees", "walk", "walk_each"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-BLOCK = 128
-"""Rows whose features are laid side by side; a constant, so that the inner loops become vector code."""
-_NO_WORD = -2
-"""The word of a value that is in no set: a negative one, or one beyond all categories."""
+__all__ = ["BLOCK", "LEVELS", "add_trees", "walk", "walk_each"]
 
-ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+BLOCK = 64
+"""Rows whose features are laid side by side: the bits of one word."""
+LEVELS = 8
+"""Levels of a tree that are evaluated for a whole block; what lies below is walked."""
+
 BEYOND = np.float32(2**30)
+USUAL_LEVELS = 6
+"""XGBoost's own depth unless a training says otherwise: the loops over a tree of so many levels are written out."""
 
 
 @compiled
@@ -106,6 +112,58 @@ def _add(values: Any, outputs: Any, tree: Any, margins: Any, a: Any, b: Any, c: 
         margins[outputs[tree + 3]] += values[d + 3]
 
 
+def _comparing(compare: str) -> Callable[..., Any]:
+    """Return a loop-free comparison of a block's row with a threshold, of which numba itself makes no vector code."""
+
+    def typed(_: Any, block: Any, row: Any, threshold: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+            wide, one = ir.VectorType(ir.FloatType(), BLOCK), ir.VectorType(ir.FloatType(), 1)
+            first = builder.gep(data, [builder.mul(arguments[1], ir.Constant(arguments[1].type, BLOCK))])
+            values = builder.load(builder.bitcast(first, wide.as_pointer()))
+            values.align = 4
+            every = ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), [0] * BLOCK)
+            limit = builder.bitcast(arguments[2], one)
+            limits = builder.shuffle_vector(limit, ir.Constant(one, ir.Undefined), every)
+            return builder.bitcast(getattr(builder, compare)(">=", values, limits), ir.IntType(BLOCK))
+
+        return types.uint64(block, types.int64, types.float32), generate
+
+    return typed
+
+
+# block (n_used, BLOCK) float32, row int64, threshold float32 -> uint64: bit i says whether block[row, i] is at least
+# the threshold, and of a missing value no in the first and yes in the second.
+_at_least: Any = intrinsic(_comparing("fcmp_ordered"))
+_not_below: Any = intrinsic(_comparing("fcmp_unordered"))
+
+
+def _spelling(_: Any, turns: Any, exits: Any) -> Any:
+    """Turn bits by level into numbers by row: exits[i] = sum of (bit i of turns[level]) << level.
+
+    turns: (LEVELS,) uint64; exits: (BLOCK,) uint8, out.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        words, out = [
+            context.make_array(kind)(context, builder, value).data
+            for kind, value in zip(signature.args, arguments, strict=True)
+        ]
+        wide, bits = ir.VectorType(ir.IntType(8), BLOCK), ir.VectorType(ir.IntType(1), BLOCK)
+        total = nothing = ir.Constant(wide, [0] * BLOCK)
+        for level in range(LEVELS):
+            word = builder.load(builder.gep(words, [ir.Constant(ir.IntType(64), level)]))
+            value = ir.Constant(wide, [1 << level] * BLOCK)
+            total = builder.or_(total, builder.select(builder.bitcast(word, bits), value, nothing))
+        builder.store(total, builder.bitcast(out, wide.as_pointer())).align = 1
+        return context.get_dummy_value()
+
+    return types.void(turns, exits), generate
+
+
+_spell: Any = intrinsic(_spelling)
+
+
 @compiled
 def _lay(rows: Any, start: Any, size: Any, used: Any, block: Any) -> None:
     """Lay the used features of some rows side by side: block[k, i] = rows[start + i, used[k]]."""
@@ -116,122 +174,122 @@ def _lay(rows: Any, start: Any, size: Any, used: Any, block: Any) -> None:
 
 
 @compiled
-def _lay_codes(rows: Any, start: Any, size: Any, coded: Any, word: Any, bit: Any) -> None:
-    """Lay out, for categorical features, which word of a set holds a row's category, and the bit in it.
+def _lay_codes(rows: Any, start: Any, size: Any, coded: Any, first: Any, holders: Any) -> None:
+    """Note for each category which rows hold it, and behind a feature's categories which rows miss it.
 
-    A missing value is bit 31 of word -1, so that "missing goes right" is one more word of the set.
+    A value that is in no set, such as a negative one or one beyond all categories, is noted nowhere.
     """
+    holders[:] = 0
     for k in range(coded.size):
         feature = coded[k]
+        missing = first[k + 1] - 1
         for i in range(size):
             value = rows[start + i, feature]
+            place = np.int64(-1)
             if value != value:
-                word[k, i] = -1
-                bit[k, i] = np.uint32(1) << np.uint32(31)
+                place = missing
             elif value >= 0 and value < BEYOND:
-                code = np.int64(value)
-                word[k, i] = code >> 5
-                bit[k, i] = np.uint32(1) << np.uint32(code & 31)
-            else:
-                word[k, i] = _NO_WORD
-                bit[k, i] = np.uint32(0)
+                place = first[k] + np.int64(value)
+                if place >= missing:
+                    place = np.int64(-1)
+            if place >= 0:
+                holders[place] |= np.uint64(1) << np.uint64(i)
 
 
 @compiled
-def _at_least(block: Any, rows_of: Any, thresholds: Any, keep: Any, first: Any, last: Any, left: Any) -> None:
-    """Strike out exits by conditions under which a missing value goes left: four of them per pass over the rows."""
-    for k in range(first, last, 4):
-        a, b, c, d = block[rows_of[k]], block[rows_of[k + 1]], block[rows_of[k + 2]], block[rows_of[k + 3]]
-        at_a, at_b, at_c, at_d = thresholds[k], thresholds[k + 1], thresholds[k + 2], thresholds[k + 3]
-        keep_a, keep_b, keep_c, keep_d = keep[k], keep[k + 1], keep[k + 2], keep[k + 3]
-        for i in range(BLOCK):
-            of_a = keep_a if a[i] >= at_a else ALL
-            of_b = keep_b if b[i] >= at_b else ALL
-            of_c = keep_c if c[i] >= at_c else ALL
-            of_d = keep_d if d[i] >= at_d else ALL
-            left[i] &= (of_a & of_b) & (of_c & of_d)
+def _turn(met: Any, of_tree: Any, levels: Any, turns: Any, kept: Any) -> None:
+    """Find for a block of rows where each turns at each level of a tree.
 
+    A level has one condition per node; the turns above pick, half by half, the one of the node that a row comes to.
 
-@compiled
-def _not_below(block: Any, rows_of: Any, thresholds: Any, keep: Any, first: Any, last: Any, left: Any) -> None:
-    """Do as `_at_least` for conditions under which a missing value goes right."""
-    for k in range(first, last, 4):
-        a, b, c, d = block[rows_of[k]], block[rows_of[k + 1]], block[rows_of[k + 2]], block[rows_of[k + 3]]
-        at_a, at_b, at_c, at_d = thresholds[k], thresholds[k + 1], thresholds[k + 2], thresholds[k + 3]
-        keep_a, keep_b, keep_c, keep_d = keep[k], keep[k + 1], keep[k + 2], keep[k + 3]
-        for i in range(BLOCK):
-            of_a = ALL if a[i] < at_a else keep_a
-            of_b = ALL if b[i] < at_b else keep_b
-            of_c = ALL if c[i] < at_c else keep_c
-            of_d = ALL if d[i] < at_d else keep_d
-            left[i] &= (of_a & of_b) & (of_c & of_d)
-
-
-@compiled
-def _in_set(
-    word: Any, bit: Any, rows_of: Any, numbers: Any, words: Any, keep: Any, first: Any, last: Any, left: Any
-) -> None:
-    """Strike out exits by one word of a set of categories at a time."""
-    for k in range(first, last):
-        of_word, of_bit = word[rows_of[k]], bit[rows_of[k]]
-        number, chosen, kept = numbers[k], words[k], keep[k]
-        for i in range(BLOCK):
-            inside = (of_word[i] == number) & ((of_bit[i] & chosen) != 0)
-            left[i] &= kept if inside else ALL
+    Args:
+        met: (n_conditions,) uint64, which rows meet each condition.
+        of_tree: (2**LEVELS - 1,) the tree's conditions, level by level from left to right.
+        levels: how many to look at.
+        turns: (LEVELS,) uint64, out: which rows turn right.
+        kept: (2**LEVELS / 4,) uint64, to work in.
+    """
+    turns[0] = met[of_tree[0]]
+    turns[levels:] = 0
+    for level in range(1, levels):
+        half = 1 << (level - 1)
+        left, right, above = 2 * half - 1, 3 * half - 1, turns[0]
+        for j in range(half):
+            a = met[of_tree[left + j]]
+            kept[j] = a ^ ((a ^ met[of_tree[right + j]]) & above)
+        for up in range(1, level):
+            half >>= 1
+            above = turns[up]
+            for j in range(half):
+                kept[j] ^= (kept[j] ^ kept[j + half]) & above
+        turns[level] = kept[0]
 
 
 @compiled
 def add_trees(
-    rows: Any,
-    margins: Any,
-    used: Any,
-    coded: Any,
-    tests: Any,
-    set_tests: Any,
-    spans: Any,
-    exits: Any,
-    below: Any,
-    outputs: Any,
-    forest: Any,
-    sets: Any,
-) -> None:
+    rows: Any, margins: Any, tests: Any, set_tests: Any, tree_tests: Any, levels: Any, exits: Any, leaves: Any,
+    below: Any, outputs: Any, forest: Any, sets: Any,
+) -> None:  # fmt: skip
     """Add every tree's leaf to the margins of many rows, in the order of the trees.
 
     Args:
         rows: (n_rows, n_features) float32, NaN for missing.
         margins: (n_rows, n_outputs) float32, holding the base margins; changed in place.
-        used: features with numeric conditions; coded: features with sets.
-        tests: numeric conditions: place in `used` int32, threshold float32, exits to keep uint64; each (n,).
-        set_tests: words of sets: place in `coded` int32, number of the word int32, word uint32, exits to keep uint64.
-        spans: (n_trees, 5) int64: conditions where missing goes left [0:1], right [1:2]; words of sets [3:4].
-        exits: (n_trees, 64) int32, where each exit stands in the flat forest.
+        tests: features with numeric conditions (n_used,) int64; of each condition the place in them int64 and the
+            threshold float32, (n_numeric,); and how many come first that a missing value does not meet.
+        set_tests: features with sets (n_coded,) int64; where the categories of each begin among all, (n_coded + 1,)
+            int64, the last of each meaning "missing"; what each set holds of them, one set behind the other, int32,
+            and where each begins, (n_sets + 1,) int64.
+        tree_tests: (n_trees, 2**LEVELS - 1) int32, conditions as `_turn` wants them: numeric ones, then sets.
+        levels: (n_trees,) int64, how many of them the tree has.
+        exits: (n_trees, 2**LEVELS) int32, where each exit stands in the flat forest; leaves: its float32 value.
         below: (n_trees,) int64, steps from the exits to the deepest leaf.
         outputs, forest, sets: as for `walk`.
     """
     values = forest.view(np.float32)
-    rows_of, thresholds, keep = tests
-    set_rows, numbers, words, set_keep = set_tests
+    used, places, thresholds, n_ordered = tests
+    coded, first, members, spans = set_tests
+    n_numeric, n_sets = places.size, spans.size - 1
     block = np.zeros((used.size, BLOCK), np.float32)
-    word = np.zeros((coded.size, BLOCK), np.int32)
-    bit = np.zeros((coded.size, BLOCK), np.uint32)
-    left = np.empty(BLOCK, np.uint64)
-    at = np.empty(BLOCK, np.int32)
+    holders = np.zeros(first[-1], np.uint64)
+    met = np.zeros(n_numeric + n_sets + 1, np.uint64)
+    turns, kept = np.zeros(LEVELS, np.uint64), np.zeros(1 << (LEVELS - 2), np.uint64)
+    at = np.zeros(BLOCK, np.uint8)
+    sums = np.zeros((margins.shape[1], BLOCK), np.float32)
     for start in range(0, rows.shape[0], BLOCK):
         size = min(BLOCK, rows.shape[0] - start)
         _lay(rows, start, size, used, block)
-        _lay_codes(rows, start, size, coded, word, bit)
+        for k in range(n_ordered):
+            met[k] = _at_least(block, places[k], thresholds[k])
+        for k in range(n_ordered, n_numeric):
+            met[k] = _not_below(block, places[k], thresholds[k])
+        if n_sets:
+            _lay_codes(rows, start, size, coded, first, holders)
+            for k in range(n_sets):
+                inside = np.uint64(0)
+                for member in range(spans[k], spans[k + 1]):
+                    inside |= holders[members[member]]
+                met[n_numeric + k] = inside
+        for output in range(margins.shape[1]):
+            for i in range(size):
+                sums[output, i] = margins[start + i, output]
         for tree in range(outputs.size):
-            for i in range(BLOCK):
-                left[i] = ALL
-            _at_least(block, rows_of, thresholds, keep, spans[tree, 0], spans[tree, 1], left)
-            _not_below(block, rows_of, thresholds, keep, spans[tree, 1], spans[tree, 2], left)
-            _in_set(word, bit, set_rows, numbers, words, set_keep, spans[tree, 3], spans[tree, 4], left)
-            of_tree = exits[tree]
-            for i in range(size):
-                at[i] = of_tree[trailing_zeros(left[i])]
-            for _ in range(below[tree]):
-                for i in range(size):
-                    at[i] = _step(forest, values, sets, rows[start + i], at[i])
+            if levels[tree] == USUAL_LEVELS:
+                _turn(met, tree_tests[tree], USUAL_LEVELS, turns, kept)
+            else:
+                _turn(met, tree_tests[tree], levels[tree], turns, kept)
+            _spell(turns, at)
             output = outputs[tree]
+            if below[tree] == 0:
+                of_tree = leaves[tree]
+                for i in range(BLOCK):
+                    sums[output, i] += of_tree[at[i]]
+            else:
+                for i in range(size):
+                    place = exits[tree, at[i]]
+                    for _ in range(below[tree]):
+                        place = _step(forest, values, sets, rows[start + i], place)
+                    sums[output, i] += values[place + 3]
+        for output in range(margins.shape[1]):
             for i in range(size):
-                margins[start + i, output] += values[at[i] + 3]
+                margins[start + i, output] = sums[output, i]

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from twinscore.contract.model import type_name
+from twinscore.contract.stream import stream_of
 from twinscore.contract.verdict import Fault, pointer
 from twinscore.errors import RequestMalformed, RequestTooLarge, SchemaMismatch, near
 from twinscore.online.answer import Answer, as_bytes
@@ -28,6 +29,7 @@ from twinscore.scoring.table import SCORE_SCHEMA
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from twinscore.contract.model import Contract
     from twinscore.online.endpoint import Endpoint
 
 __all__ = ["ARROW_STREAM", "ERRORS_FIELD", "read_stream", "write_stream"]
@@ -96,10 +98,7 @@ def write_stream(endpoint: Endpoint, outcome: Outcome, request_id: str, arm: str
         columns.append(pa.array(degraded_rows(outcome), pa.bool_()))
     facts = {"request_id": request_id, "model": endpoint.model, "version": endpoint.version, "arm": arm}
     schema = pa.schema(fields, metadata={f"twinscore.{name}": value for name, value in facts.items()})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as writer:
-        writer.write_table(pa.table(columns, schema=schema))
-    return as_bytes(sink.getvalue().to_pybytes(), ARROW_STREAM, request_id)
+    return as_bytes(stream_of(columns, schema), ARROW_STREAM, request_id)
 
 
 def _inspect(body: bytes, max_rows: int) -> None:
@@ -148,17 +147,8 @@ def _follow(data: bytes, table: int, number: int | None = None) -> int:
 
 def _conformed(table: pa.Table, endpoint: Endpoint) -> pa.Table:
     contract = endpoint.bundle.contract
-    names, sent = contract.schema.names, table.column_names
-    faults = [
-        Fault(pointer(_AT, name), name, "missing_column", type_name(contract.schema.field(name).type), "absent",
-              "critical") for name in names if name not in sent
-    ]  # fmt: skip
-    for name in sent:
-        if name not in names:
-            hint = f"a column of the contract. {near(name[:80], names)}"
-            faults.append(Fault(pointer(_AT, name[:80]), None, "unknown_column", hint, name[:80], "critical"))
-    if faults:
-        raise RowsRefusedError(faults, len(faults), table.num_rows)
+    if not table.schema.equals(contract.schema):
+        _compare_names(table, contract)
     if table.num_rows == 0:
         expected = f"1 to {endpoint.limits.max_rows} rows"
         raise RowsRefusedError([Fault(_AT, None, "row_count", expected, "no rows", "critical")], 1, 0)
@@ -170,10 +160,27 @@ def _conformed(table: pa.Table, endpoint: Endpoint) -> pa.Table:
         raise RowsRefusedError(faults, len(faults), table.num_rows) from None
 
 
+def _compare_names(table: pa.Table, contract: Contract) -> None:
+    """Refuse a table that lacks columns of the contract, or has others."""
+    names, sent = contract.schema.names, table.column_names
+    faults = [
+        Fault(pointer(_AT, name), name, "missing_column", type_name(contract.schema.field(name).type), "absent",
+              "critical") for name in names if name not in sent
+    ]  # fmt: skip
+    for name in sent:
+        if name not in names:
+            hint = f"a column of the contract. {near(name[:80], names)}"
+            faults.append(Fault(pointer(_AT, name[:80]), None, "unknown_column", hint, name[:80], "critical"))
+    if faults:
+        raise RowsRefusedError(faults, len(faults), table.num_rows)
+
+
 def _measure(table: pa.Table, max_bytes: int) -> None:
     """Refuse what a few bytes of the stream would be spelled out to: dictionaries and views name a text many times."""
     n_bytes = 0
-    for column in table.columns:
+    for field, column in zip(table.schema, table.columns, strict=True):
+        if pa.types.is_primitive(field.type):
+            continue
         for chunk in column.chunks:
             coded = pa.types.is_dictionary(chunk.type)
             words = chunk.dictionary if coded else chunk
