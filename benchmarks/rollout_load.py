@@ -70,6 +70,7 @@ class Load:
         return {
             "sent": sent, "failed": sent - self._statuses["200"], "status": dict(self._statuses),
             "p50_ms": round(took[len(took) // 2], 2), "p99_ms": round(took[len(took) * 99 // 100], 2),
+            "worst_ms": round(took[-1], 1),
         }  # fmt: skip
 
     def answers(self, since: float, version: str) -> int:

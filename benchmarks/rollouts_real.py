@@ -153,15 +153,17 @@ def rollout(promotion: Promotion, version: str) -> dict[str, Any]:
     seen: set[str] = set()
     stages: dict[str, float] = {}
     began = last = time.monotonic()
+    begun = False
 
     def over(found: dict[str, Any]) -> bool:
-        nonlocal last
+        nonlocal last, begun
         now, way = time.monotonic(), found["rollout"]
+        begun = begun or way is not None  # what was refused before stays so until then
         if way is not None:
             seen.add(json.dumps([way["place"], way["status"], way["requests"], [one["words"] for one in way["gates"]]]))
             stages[way["stage"]] = stages.get(way["stage"], 0.0) + now - last
         last = now
-        return settled(found, version) or version in found["refused"]
+        return settled(found, version) or (begun and way is None and version in found["refused"])
 
     promotion.move(version)
     found = promotion.until(over, STUCK_S)

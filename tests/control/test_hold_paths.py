@@ -133,4 +133,5 @@ def test_nobody_changes_a_hold_in_another_name(desk: Desk) -> None:
     assert [200, 200] == [overridden.status_code, released.status_code]
     by_ann, by_bob = (f"{name} (key {key.split('_')[1]})" for name, key in (("ann", ann), ("bob", bob)))
     assert by_ann == placed["owner"] == released.json()["released_by"]
+    assert by_ann.replace("ann", "drift") == placed["source"] == desk.store.ledger.entries("loans")[0].decided_by
     assert [("hold_placed", by_ann), ("hold_overridden", by_bob), ("hold_released", by_ann)] == desk.kinds("loans")

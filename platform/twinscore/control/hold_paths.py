@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HoldPaths"]
 
+_PERSON = "person"
 _PLACE = '{"scope": "loans", "reason": "income drifts", "owner": "ann", "expires": "2026-12-24T12:00:00Z"}'
 _RELEASE = '{"reason": "the feed is repaired", "by": "ann"}'
 _OVERRIDE = '{"model": "loans", "reason": "fixes a wrong price", "by": "ann"}'
@@ -48,7 +49,7 @@ class _Place:
     scope: str
     reason: str
     owner: str
-    source: str = "person"
+    source: str = _PERSON
     expires: str | None = None
 
 
@@ -98,9 +99,11 @@ class HoldPaths:
         document = await read_json(request, _PLACE)
         caller = admitted(self._access, request, _scope_of(document), "operate")
         wanted = read_value(_Place, in_own_name(document, "owner", caller), source="The hold")
+        # The ledger says that the source decided it, so whoever names one is shown there, too.
+        source = wanted.source if wanted.source == _PERSON else caller.signed(wanted.source)
         hold = await asyncio.to_thread(
             self._holds.place, wanted.scope, reason=wanted.reason, owner=caller.signed(wanted.owner),
-            source=wanted.source, expires=None if wanted.expires is None else _moment(wanted.expires),
+            source=source, expires=None if wanted.expires is None else _moment(wanted.expires),
             hold_id=_id_of(request, wanted.scope),
         )  # fmt: skip
         return self._told(hold, hold.scope, status=201)
