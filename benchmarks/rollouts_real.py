@@ -262,7 +262,7 @@ def main() -> None:
     document = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared with the load",
         "stated": f"{given.replicas} replicas, {given.rate:g} requests/s, polls every 2 s, default gates",
-        "stages": STAGES.strip().splitlines(),
+        "stages": [line.strip(" -") for line in STAGES.strip().splitlines()],
         **found,
     }
     given.out.parent.mkdir(exist_ok=True)
