@@ -63,7 +63,7 @@ test: $(STAMP) ## Run the standard suite, in two processes side by side.
 test-slow: $(STAMP) ## Run only the tests that take more than a minute each.
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-.PHONY: chaos bench bench-batch bench-online bench-rollouts bench-drift bench-fairness bench-watch bench-ladder
+.PHONY: chaos bench bench-batch bench-online bench-rollouts bench-rollouts-real bench-drift bench-fairness bench-watch bench-ladder
 chaos: $(STAMP) ## Kill processes, a hundred times: driver, workers and raylet of batch runs (half an hour).
 	@$(BIN)/python -m pytest -m chaos -s $(ARGS)
 
@@ -81,6 +81,9 @@ bench-watch: $(STAMP) ## Measure what watching costs beside a numpy pass into be
 
 bench-rollouts: $(STAMP) ## Simulate good and bad rollouts into benchmarks/results/rollouts.json (some ten minutes).
 	@$(BIN)/python benchmarks/rollouts.py $(ARGS)
+
+bench-rollouts-real: $(STAMP) ## Roll out good versions through a real stack into benchmarks/results/rollouts_real.json (half an hour).
+	@$(BIN)/python benchmarks/rollouts_real.py $(ARGS)
 
 bench-drift: $(STAMP) ## Simulate windows with and without drift into benchmarks/results/drift.json (a quarter of an hour).
 	@$(BIN)/python benchmarks/drift.py $(ARGS)

@@ -15,7 +15,7 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 from online_load import Refused, answers
@@ -30,7 +30,7 @@ from twinscore.stack.state import read_state, stack_id
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from online_model import Reference
+    from twinscore.bundle.files import Bundle
 
 COMMAND_S = 300.0
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -42,6 +42,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """Deployment options of each way; one that this version does not know is reported as such."""
 
 
+class Versions(Protocol):
+    """Two versions of the model: the champion at first, and another one."""
+
+    bundle: Bundle
+    next_bundle: Bundle
+
+
 @dataclass(frozen=True)
 class Stack:
     """A stack that is up, with two versions of the reference model: 1 is the champion, 2 has one tree more."""
@@ -49,15 +56,17 @@ class Stack:
     settings: Settings
     environment: dict[str, str]
 
-    def serve(self, options: dict[str, Any]) -> str:
+    def serve(self, options: dict[str, Any], *, follow: bool = False) -> str:
         """Serve the champion with some deployment options, and return the address of the edge.
+
+        With `follow` the control starts with it, and moves of the alias are acted on.
 
         Raises:
             Refused: the options are unknown, or the endpoint did not become ready.
         """
         spec = self.settings.home / "deployment.yaml"
         spec.write_text(yaml.safe_dump({"model": f"{MODEL}@champion", **options}))
-        self.run("serve", "--no-follow", "--spec", str(spec))
+        self.run("serve", *([] if follow else ["--no-follow"]), "--spec", str(spec))
         return f"http://127.0.0.1:{self.settings.serve_port}/{MODEL}/predict"
 
     def run(self, *words: str) -> str:
@@ -137,12 +146,13 @@ class Stack:
 
 
 @contextmanager
-def stack(reference: Reference, *, connections: int = 256) -> Iterator[Stack]:
+def stack(reference: Versions, *, connections: int = 256, **more: Path | str | float) -> Iterator[Stack]:
     """Start a stack on free ports in a temporary home, register the model, and take everything away afterwards.
 
     Args:
-        reference: the model.
+        reference: the model's two versions.
         connections: that the edge takes from one address. All load comes from one here, and 64 would be its bound.
+        more: settings by their names.
     """
     with tempfile.TemporaryDirectory(prefix="tsb-", ignore_cleanup_errors=True) as scratch:
         home = Path(scratch) / "home"
@@ -152,9 +162,10 @@ def stack(reference: Reference, *, connections: int = 256) -> Iterator[Stack]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
         told = {"TWINSCORE_HOME": str(home), **{f"TWINSCORE_{name.upper()}": str(one) for name, one in ports.items()}}
         told["TWINSCORE_EDGE_CONNECTIONS_PER_ADDRESS"] = str(connections)
+        told |= {f"TWINSCORE_{name.upper()}": str(one) for name, one in more.items()}
         for name in [name for name in kept if name.startswith("TWINSCORE_")]:
             del kept[name]
-        made = Stack(load_settings(home=home, **ports), {**kept, **told, "COLUMNS": "200", "NO_COLOR": "1"})
+        made = Stack(load_settings(home=home, **ports, **more), {**kept, **told, "COLUMNS": "200", "NO_COLOR": "1"})
         made.run("up")
         try:
             _register(made.settings, reference)
@@ -163,7 +174,7 @@ def stack(reference: Reference, *, connections: int = 256) -> Iterator[Stack]:
             made.run("down")
 
 
-def _register(settings: Settings, reference: Reference) -> None:
+def _register(settings: Settings, reference: Versions) -> None:
     from twinscore.adapters.mlflow_models import BUNDLE_TAG
     from twinscore.wiring import model_store
 

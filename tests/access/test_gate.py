@@ -31,7 +31,7 @@ def test_each_header_is_taken(home: Path, made: NewKey) -> None:
     key = made.text.encode()
     sent = [(b"Bearer " + key, None), (b"bearer  " + key + b" ", None), (b"BEARER " + key, None), (None, key)]
 
-    assert [Caller(made.key.id, "key")] * 4 == [
+    assert [Caller(made.key.id, "key", "billing", f"key {made.key.id}")] * 4 == [
         access.admit(authorization, api_key, model="loans", verb="predict", now_s=NOW_S)
         for authorization, api_key in sent
     ]

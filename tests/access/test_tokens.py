@@ -53,7 +53,8 @@ def test_a_good_token_is_its_subject(verifier: TokenVerifier, provider: Provider
     token = provider.token(kid)
     first, second = verifier.find(token, NOW_S), verifier.find(token, NOW_S + 1)
 
-    assert Caller("billing", "token") == first.admit("loans", "predict") == second.admit("loans", "predict")
+    billing = Caller("billing", "token", "billing", f"token of {ISSUER}")
+    assert billing == first.admit("loans", "predict") == second.admit("loans", "predict")
     with pytest.raises(Forbidden, match="model adult"):
         first.admit("adult", "predict")
     with pytest.raises(Forbidden, match="verb read"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,9 @@ from twinscore.settings import Settings, load_settings
 from twinscore.testing.models import make_bundle
 from twinscore.wiring import model_store, open_rollout_store
 
+from ..postgres import postgresql
 from .alert_world import MODEL, AlertWorld
+from .desk import Desk, empty_database, opened
 
 if TYPE_CHECKING:
     from twinscore.bundle.files import Bundle
@@ -64,3 +67,19 @@ def alerts_of(tmp_path: Path) -> Iterator[AlertsOf]:
         yield make
         for one in made:
             one.courier.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def server_of(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """Address of a server, or None for a file in the home."""
+    with postgresql() if request.param == "postgresql" else nullcontext() as address:
+        yield address
+
+
+@pytest.fixture
+def desk(server_of: str | None, tmp_path: Path) -> Iterator[Desk]:
+    """The paths of commands and holds over an empty store."""
+    uri = None if server_of is None else empty_database(server_of)
+    settings = load_settings(home=tmp_path / "home", control_store=uri)
+    with open_rollout_store(settings) as store, opened(settings, store) as found:
+        yield found

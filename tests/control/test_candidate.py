@@ -24,6 +24,7 @@ from twinscore.rollout.candidate import Checked
 from twinscore.settings import Settings
 from twinscore.wiring import alias_store
 
+from .patience import until
 from .test_examine import bundle_in, sealed
 
 if TYPE_CHECKING:
@@ -95,19 +96,24 @@ def test_a_store_that_never_answers_is_left(platform: Settings, black_hole: str)
 
 
 def test_a_look_goes_on_until_the_files_are_there(platform: Settings, register: Register, bundle: Bundle) -> None:
-    """While the files are away the version waits; once they are back it is fit, and stays so without another look."""
+    """While the files are away the version waits; once they are back it is fit, stays so, and whoever waits is told."""
     files = register("late", "e" * 64)
     alias_store(platform).tag("late", "1", BUNDLE_TAG, None)
     away = files.rename(files.with_name("away"))
 
-    with closing(Candidates(platform, limits=CheckLimits(deadline_s=_PATIENCE_S, retry_s=2.0))) as candidates:
+    told: list[str] = []
+    limits = CheckLimits(deadline_s=_PATIENCE_S, retry_s=2.0)
+
+    with closing(Candidates(platform, limits=limits, on_verdict=told.append)) as candidates:
         assert "check" == candidates.look("late", "1").piece
         waiting = wait_until(lambda: candidates.look("late", "1"), lambda found: found.piece == "fetch")
+        assert [] == told
         away.rename(files)
         fit = wait_until(lambda: candidates.look("late", "1"), lambda found: found.fit)
 
         assert "could not read the files of late/1" in waiting.waiting
         assert Checked(version="1", digest=bundle.digest) == fit == candidates.look("late", "1")
+        until(lambda: told == ["late"])
 
 
 def test_a_missing_registry_refuses_nothing(platform: Settings, free_port: int) -> None:

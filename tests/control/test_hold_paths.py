@@ -2,113 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
-from itertools import count
-from pathlib import Path
 from typing import Any
 
-import httpx
-import pytest
-import uvicorn
-from starlette.applications import Starlette
-
-from twinscore.access.gate import Access
-from twinscore.access.keys import create_key
-from twinscore.control.hold_paths import HoldPaths
-from twinscore.control.http import tell
-from twinscore.errors import TwinscoreError
-from twinscore.ports.rollout_store import ControlStore
 from twinscore.rollout.hold import covering
-from twinscore.rollout.ledger import verify_chain
-from twinscore.settings import Settings, load_settings
-from twinscore.wiring import open_rollout_store
 
-from ..postgres import postgresql
+from .desk import Desk
 
 DRIFT = {"scope": "loans", "reason": "income drifts", "owner": "ann", "source": "drift"}
 AGAIN = {"reason": "the feed is repaired", "by": "bob"}
-
-
-class Desk:
-    """A server with nothing but the paths of holds, and what it told of changes."""
-
-    def __init__(self, url: str, settings: Settings, store: ControlStore, changed: list[str | None]) -> None:
-        self.client = httpx.Client(base_url=url, timeout=10)
-        self.settings = settings
-        self.store = store
-        self.changed = changed
-
-    def post(self, path: str, key: str = "", request: str = "", **document: Any) -> httpx.Response:
-        """Send a document."""
-        headers = {name: value for name, value in (("x-api-key", key), ("x-request-id", request)) if value}
-        return self.client.post(path, json=document, headers=headers)
-
-    def key(self, model: str, *verbs: str) -> str:
-        """Make a key."""
-        now = datetime.now(UTC)
-        label = f"key-{len(verbs)}"
-        return create_key(self.settings.home, label=label, models=[model], verbs=verbs, days=1.0, now=now).text
-
-    def kinds(self, model: str) -> list[tuple[str, str]]:
-        """Return what the ledger has of a model, and who asked for it; the chain is whole."""
-        entries = self.store.ledger.entries(model)
-        assert verify_chain(entries) is None
-        return [(entry.kind, entry.requested_by) for entry in entries]
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def server_of(request: pytest.FixtureRequest) -> Iterator[str | None]:
-    """Address of a server, or None for a file in the home."""
-    with postgresql() if request.param == "postgresql" else nullcontext() as address:
-        yield address
-
-
-_NUMBERS = count()
-
-
-@pytest.fixture
-def desk(server_of: str | None, tmp_path: Path) -> Iterator[Desk]:
-    """The paths over an empty store, on a port of their own."""
-    uri = None if server_of is None else empty_database(server_of)
-    settings = load_settings(home=tmp_path / "home", control_store=uri)
-    changed: list[str | None] = []
-    with open_rollout_store(settings) as store:
-        paths = HoldPaths(store.holds, Access.load(settings.home), changed.append)
-        with served(Starlette(routes=paths.routes(), exception_handlers={TwinscoreError: tell})) as url:
-            desk = Desk(url, settings, store, changed)
-            with desk.client:
-                yield desk
-
-
-def empty_database(server: str) -> str:
-    """Make a database and return its address."""
-    import psycopg
-
-    name = f"holds_{next(_NUMBERS)}"
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f"create database {name}")
-    return f"{server}/{name}"
-
-
-@contextmanager
-def served(app: Starlette) -> Iterator[str]:
-    """Serve an application over real HTTP."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        deadline = time.monotonic() + 30
-        while not server.started:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(30)
 
 
 def test_a_hold_lives_over_http_as_by_command(desk: Desk) -> None:
@@ -188,8 +90,8 @@ def test_a_hold_that_is_over_stays_over(desk: Desk) -> None:
 
 
 def test_who_may_do_what(desk: Desk) -> None:
-    """`operate` for what a hold concerns, `read` to list; a key stands in for a name, not for who decides."""
-    prices, every = desk.key("prices", "operate", "read"), desk.key("*", "operate")
+    """`operate` for what a hold concerns, `read` to list; who decides says so."""
+    prices, every = desk.key("pat", "prices", "operate", "read"), desk.key("ann", "*", "operate")
     placed = desk.post("/holds", every, **DRIFT)
     path = f"/holds/{placed.json()['id']}"
     by_key = desk.post("/holds", prices, scope="prices", reason="stale feed")
@@ -199,7 +101,7 @@ def test_who_may_do_what(desk: Desk) -> None:
         desk.post("/holds", prices, **{**DRIFT, "scope": "*"}),
         desk.post(f"{path}/release", prices, **AGAIN),
         desk.post("/holds/nothing/release", prices, **AGAIN),
-        desk.post(f"{path}/override", prices, model="loans", reason="now", by="dora"),
+        desk.post(f"{path}/override", prices, model="loans", reason="now", by="pat"),
         desk.client.get("/holds", headers={"x-api-key": prices}),
         desk.client.get("/holds", headers={"x-api-key": every}),
     ]
@@ -209,5 +111,27 @@ def test_who_may_do_what(desk: Desk) -> None:
     assert (201, 201, 401) == (placed.status_code, by_key.status_code, nobody.status_code)
     assert 'Bearer realm="twinscore"' == nobody.headers["www-authenticate"]
     assert [403] * 7 == [answer.status_code for answer in refused]
-    assert prices.split("_")[1] == by_key.json()["owner"] == listed.json()[0]["owner"]
+    assert f"pat (key {prices.split('_')[1]})" == by_key.json()["owner"] == listed.json()[0]["owner"]
     assert (422, True) == (unnamed.status_code, "lacks by" in unnamed.json()["detail"])
+
+
+def test_nobody_changes_a_hold_in_another_name(desk: Desk) -> None:
+    """With a key, owner and `by` are who has it; another name is refused, and the ledger says which key it was."""
+    ann, bob = desk.key("ann", "loans", "operate"), desk.key("bob", "loans", "operate")
+    forged = [desk.post("/holds", bob, **DRIFT), desk.post("/holds", bob, **{**DRIFT, "owner": "ann (key x)"})]
+    placed = desk.post("/holds", ann, **DRIFT).json()
+    path = f"/holds/{placed['id']}"
+    forged += [
+        desk.post(f"{path}/override", bob, model="loans", reason="now", by="ann"),
+        desk.post(f"{path}/release", bob, reason="now", by="ann"),
+    ]
+    overridden = desk.post(f"{path}/override", bob, model="loans", reason="now", by="bob")
+    released = desk.post(f"{path}/release", ann, reason="closed")
+
+    assert [(403, "forbidden")] * 4 == [(one.status_code, one.json()["code"]) for one in forged]
+    assert "owner says 'ann', and nobody speaks for another" in forged[0].json()["detail"]
+    assert [200, 200] == [overridden.status_code, released.status_code]
+    by_ann, by_bob = (f"{name} (key {key.split('_')[1]})" for name, key in (("ann", ann), ("bob", bob)))
+    assert by_ann == placed["owner"] == released.json()["released_by"]
+    assert by_ann.replace("ann", "drift") == placed["source"] == desk.store.ledger.entries("loans")[0].decided_by
+    assert [("hold_placed", by_ann), ("hold_overridden", by_bob), ("hold_released", by_ann)] == desk.kinds("loans")

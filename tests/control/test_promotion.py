@@ -53,7 +53,8 @@ def test_a_person_moves_the_alias(stand: Standing) -> None:
 
         pages.move_alias(MODEL, "champion", to="3")
         stand.until(lambda status: "3" in status["refused"], "version 3 refused")
-        stand.until(lambda _: stand.aliases() == {"champion": "2", "serving": "2"}, "the alias back on version 2")
+        back = {"champion": "2", "serving": "2"}.items()  # beside them, whatever other tests have left
+        stand.until(lambda _: back <= stand.aliases().items(), "the alias back on version 2")
         reason = pages.tags(MODEL, "3")["twinscore.rollout"]
         came_back = pages.aliases(MODEL, "2")
 

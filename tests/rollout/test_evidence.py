@@ -25,6 +25,7 @@ from twinscore.rollout.evidence import (
     Moments,
     PairEvidence,
     Role,
+    lacks_members,
 )
 from twinscore.rollout.memory_trend import BLOCKS, MemoryTrend, joined
 
@@ -177,3 +178,37 @@ def test_a_lacking_member_is_named() -> None:
     del document["stale"]
     with pytest.raises(SchemaMismatch, match="lacks 'stale'"):
         Evidence.from_json(document)
+
+
+@given(evidence, st.sets(st.sampled_from(["groups", "memory_trends"]), min_size=1))
+def test_what_an_earlier_build_did_not_count_is_nothing(found: Evidence, lacking: set[str]) -> None:
+    """Kept evidence without members that are counted since is read as if nothing had been counted of them."""
+    document = json.loads(json.dumps(found.to_json()))
+    for arm in document["arms"]:
+        for name in lacking:
+            del arm[name]
+    empty: dict[str, Any] = {"groups": EntityGroups(), "memory_trends": ()}
+    nothing = {name: empty[name] for name in lacking}
+
+    assert Evidence.from_json(document) == replace(found, arms=tuple([replace(arm, **nothing) for arm in found.arms]))
+    assert (bool(found.arms), False) == (lacks_members(document), lacks_members(found.to_json()))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"rings": 1}, "unknown member 'rings'"), ({"calls": None}, "lacks 'calls'")],
+)
+def test_what_is_read_leniently_is_named_one_by_one(change: dict[str, Any], words: str) -> None:
+    """Of kept evidence, too, what a newer build added or what was always there is never guessed."""
+    arm = ArmEvidence(version="2", role="canary", scores=Histogram.empty(EDGES)).to_json() | change
+    kept = {name: value for name, value in arm.items() if value is not None or name not in change}
+    with pytest.raises(SchemaMismatch, match=words):
+        Evidence.from_json(Evidence(at=datetime(2026, 1, 1, tzinfo=UTC)).to_json() | {"arms": [kept]})
+
+
+def test_a_replica_of_another_build_is_not_understood() -> None:
+    """Only what was kept may be of an earlier build: a replica that does not count all is named as stale instead."""
+    document = ArmEvidence(version="2", role="canary", scores=Histogram.empty(EDGES)).to_json()
+    del document["groups"]
+    with pytest.raises(SchemaMismatch, match="lacks 'groups'"):
+        ArmEvidence.from_json(document)

@@ -78,7 +78,7 @@ def failing(evidence: Evidence | None, **how: Any) -> set[str]:
 
 def test_a_healthy_version_passes_every_gate() -> None:
     """With enough on both sides nothing is left open, and each verdict says its figures in words."""
-    found = verdicts(seen(arm("2", "canary", 1_000)))
+    found = verdicts(seen(arm("2", "shadow", 1_000)))
 
     assert {"pass"} == {one.outcome for one in found.values()}
     assert (
@@ -223,6 +223,15 @@ def test_figures_that_neither_version_has_decide_nothing_where_the_gate_says_so(
     assert verdicts(mute, flips)["decision_flips"].dry_run
     shadow = replace(seen(arm("2", "shadow", 1_000)), pairs=())
     assert not verdicts(shadow, flips)["decision_flips"].dry_run
+
+
+def test_late_answers_of_a_shadow_do_not_hold_up_the_canary() -> None:
+    """Some pairs are counted when the shadow stage is over; no more will come, so nothing waits for them."""
+    evidence = seen(arm("2", "canary", 5_000), pairs=(PairEvidence(version="2", n=1, flips=1),))
+    verdict = verdicts(evidence)["decision_flips"]
+
+    assert ("inconclusive", True) == (verdict.outcome, verdict.dry_run)
+    assert {"pass"} == outcomes(evidence)
 
 
 def test_a_dry_run_is_told_and_marked_and_costs_the_others_nothing() -> None:

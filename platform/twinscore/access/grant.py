@@ -80,6 +80,18 @@ class Caller(NamedTuple):
 
     id: str
     kind: Literal["anonymous", "key", "token"]
+    name: str = ""
+    """In which it may speak: the label of a key, the subject of a token; empty where nobody is named."""
+    proof: str = ""
+    """What shows it, such as `key h4ytk8mbw2rc` or `token of https://login.example.com/`."""
+
+    def signed(self, name: str) -> str:
+        """Return a name with what shows it behind it, as the ledger keeps it.
+
+        >>> Caller("h4ytk8mbw2rc", "key", "anna", "key h4ytk8mbw2rc").signed("anna"), ANONYMOUS.signed("anna")
+        ('anna (key h4ytk8mbw2rc)', 'anna')
+        """
+        return f"{name} ({self.proof})" if self.proof else name
 
 
 ANONYMOUS = Caller("", "anonymous")

@@ -74,5 +74,5 @@ def not_accepted(kind: str) -> NoReturn:
 
 def _held(key: Key) -> _Held:
     models = None if key.models == "*" else frozenset(key.models)
-    grant = Grant(Caller(key.id, "key"), models, frozenset(key.verbs))
+    grant = Grant(Caller(key.id, "key", key.label, f"key {key.id}"), models, frozenset(key.verbs))
     return _Held(bytes.fromhex(key.sha256), key.expires.timestamp(), key.revoked is not None, grant)

@@ -120,9 +120,9 @@ def _read(claims: Mapping[str, Any], key: TrustedKey) -> _Verified:
         _refuse(f"has a sub that is not at most {_LONGEST_SUBJECT} printable characters", "claims")
     models = _words(claims, key.issuer.models_claim)
     verbs = _words(claims, key.issuer.verbs_claim)
-    grant = Grant(
-        Caller(subject or key.issuer.issuer, "token"), None if "*" in models else models, verbs & set(ALL_VERBS)
-    )
+    issuer = key.issuer.issuer
+    caller = Caller(subject or issuer, "token", subject, f"token of {issuer}")
+    grant = Grant(caller, None if "*" in models else models, verbs & set(ALL_VERBS))
     return _Verified(grant, max(starts_s, default=-math.inf) - LEEWAY_S, until_s + LEEWAY_S)
 
 

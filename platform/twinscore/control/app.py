@@ -2,8 +2,7 @@
 
     GET  /-control                       the page, or JSON for who accepts that
     GET  /-control/models/<model>        JSON of one model
-    POST /-control/models/<model>        a command: {"name": "promote", "actor": "anna", "version": "3", ...}
-    GET  /-control/models/<model>/commands/<id>  what became of one: `taken`, or why not; null while it waits
+    POST /-control/models/<model>        a command; see `control.command_paths`
     ...  /-control/holds                 holds; see `control.hold_paths`
     GET  /-control/incidents             the page of incidents, or JSON; `?model=` of one model
     POST /-control/webhook               a registry's webhook, taken as a hint
@@ -19,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from typing import Any
 
 from starlette.applications import Starlette
@@ -30,9 +28,10 @@ from starlette.routing import Route
 from twinscore.access.gate import Access
 from twinscore.clock import SystemClock
 from twinscore.control.assemble import Assembled
+from twinscore.control.command_paths import CommandPaths
 from twinscore.control.hints import webhook_secret
 from twinscore.control.hold_paths import HoldPaths
-from twinscore.control.http import admitted, read_body, read_json, tell
+from twinscore.control.http import admitted, read_body, tell
 from twinscore.control.incident_page import incident_page
 from twinscore.control.incidents import alerts_overview
 from twinscore.control.monitor_pages import MonitorPages
@@ -43,7 +42,6 @@ from twinscore.errors import ModelNotReady, TwinscoreError
 from twinscore.monitoring.report_page import report_page
 from twinscore.online.metrics import CONTENT_TYPE
 from twinscore.online.serve_config import applications, read_user_config
-from twinscore.rollout.seen import Command
 from twinscore.rollout.webhook import Deliveries, Hint, check
 from twinscore.settings import Settings
 
@@ -78,8 +76,7 @@ class ControlReplica:
                 Route("/", self._overview, methods=["GET"]),
                 Route("/incidents", self._incidents, methods=["GET"]),
                 Route("/models/{model}", self._model, methods=["GET"]),
-                Route("/models/{model}", self._command, methods=["POST"]),
-                Route("/models/{model}/commands/{command}", self._outcome, methods=["GET"]),
+                *CommandPaths(self._control.store.commands, self._access, self._control.loop.hint).routes(),
                 *HoldPaths(self._control.store.holds, self._access, self._control.loop.hint).routes(),
                 Route("/webhook", self._webhook, methods=["POST"]),
                 Route("/monitor/{model}", self._monitor, methods=["GET"]),
@@ -131,28 +128,6 @@ class ControlReplica:
             await asyncio.to_thread(standing, self._control.store, model, self._control.loop.trouble.get(model, ""))
         )
 
-    async def _command(self, request: Request) -> Response:
-        model = request.path_params["model"]
-        caller = self._admit(request, model, "operate")
-        document = await read_json(request, '{"name": "pause", "actor": "anna"}')
-        if caller and not document.get("actor"):
-            document["actor"] = caller
-        command = Command.from_json(document)
-        command_id = request.headers.get("x-request-id") or os.urandom(8).hex()
-        waiting = await asyncio.to_thread(
-            self._control.store.commands.put, model, command.to_json(), command_id=command_id
-        )
-        self._control.loop.hint(model)
-        # What is kept: a request id that was used before names the command that came with it then.
-        kept = {"id": waiting.id, "model": waiting.model, "command": dict(waiting.document)}
-        return JSONResponse(kept, status_code=202)
-
-    async def _outcome(self, request: Request) -> Response:
-        model, command = request.path_params["model"], request.path_params["command"]
-        self._admit(request, model, "read")
-        found = await asyncio.to_thread(self._control.store.commands.outcome, command, model=model)
-        return JSONResponse({"id": command, "outcome": found})
-
     async def _webhook(self, request: Request) -> Response:
         body = await read_body(request)
         secret = await asyncio.to_thread(webhook_secret, self._settings)
@@ -178,8 +153,8 @@ class ControlReplica:
         self._admit(request, "*", "read")
         return JSONResponse(await asyncio.to_thread(self._watching.targets, request.path_params["part"]))
 
-    def _admit(self, request: Request, model: str, verb: str) -> str:
-        return admitted(self._access, request, model, verb)
+    def _admit(self, request: Request, model: str, verb: str) -> None:
+        admitted(self._access, request, model, verb)
 
 
 def start_control(settings: Settings, *, wait: bool = False) -> None:

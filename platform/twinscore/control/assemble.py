@@ -55,7 +55,7 @@ class Assembled:
         self._stack = ExitStack()
         self.store = self._stack.enter_context(open_rollout_store(settings))
         self._registry = alias_store(settings)
-        self._candidates = Candidates(settings)
+        self._candidates = Candidates(settings, on_verdict=self._hint)
         self._stack.callback(self._candidates.close)
         self.loop = Control(
             self.store.leases, self.models, self._reconciler, poll_s=settings.control_poll_s,
@@ -97,6 +97,9 @@ class Assembled:
         """
         return policy_for(self.settings.policies, model)
 
+    def _hint(self, model: str) -> None:
+        self.loop.hint(model)
+
     def close(self) -> None:
         """End the loop, what it looks with, and its connections."""
         self._stack.close()
@@ -109,7 +112,7 @@ class Assembled:
             model,
             store=self.store,
             mirror=Mirror(
-                self._registry, model, poll_s=self.settings.control_poll_s, on_change=lambda: self.loop.hint(model)
+                self._registry, model, poll_s=self.settings.control_poll_s, on_change=lambda: self._hint(model)
             ),
             candidates=self._candidates,
             traffic=Traffic(self.settings, model, options=self._options),

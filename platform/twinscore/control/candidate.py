@@ -16,6 +16,8 @@ from twinscore.control.examiner import Examiner
 from twinscore.rollout.candidate import Checked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twinscore.clock import Clock
     from twinscore.settings import Settings
 
@@ -88,12 +90,21 @@ class Candidates:
         settings: where the registry and the bundle store are.
         limits: what a look may take.
         clock: what deadlines are measured by.
+        on_verdict: is told the model when one of its versions was found fit or refused; None tells nobody.
     """
 
-    def __init__(self, settings: Settings, *, limits: CheckLimits | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        limits: CheckLimits | None = None,
+        clock: Clock | None = None,
+        on_verdict: Callable[[str], None] | None = None,
+    ) -> None:
         self._settings = settings
         self._limits = limits or CheckLimits()
         self._clock = clock or SystemClock()
+        self._on_verdict = on_verdict
         self._cases: dict[tuple[str, str], _Case] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -153,6 +164,8 @@ class Candidates:
             case.next_s = now_s + self._limits.retry_s
             case.said = _settled(found, now_s - since_s, self._limits)
             case.runs = False
+        if self._on_verdict is not None and not case.said.waiting:
+            self._on_verdict(model)
 
 
 @dataclass(slots=True)

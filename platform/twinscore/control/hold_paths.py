@@ -6,7 +6,7 @@
     POST /-control/holds/<id>/override       {"model": "loans", "reason": "fixes a wrong price", "by": "ann"}
 
 Whoever changes a hold needs the verb `operate` for what it concerns: the scope of the hold, `*` among them, or the
-model that goes on.
+model that goes on; and does so in their own name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from twinscore.clock import SystemClock
-from twinscore.control.http import admitted, read_json
+from twinscore.control.http import admitted, in_own_name, read_json
 from twinscore.document import read_value
 from twinscore.errors import SettingsInvalid
 from twinscore.rollout.hold import EVERY_MODEL
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HoldPaths"]
 
+_PERSON = "person"
 _PLACE = '{"scope": "loans", "reason": "income drifts", "owner": "ann", "expires": "2026-12-24T12:00:00Z"}'
 _RELEASE = '{"reason": "the feed is repaired", "by": "ann"}'
 _OVERRIDE = '{"model": "loans", "reason": "fixes a wrong price", "by": "ann"}'
@@ -48,7 +49,7 @@ class _Place:
     scope: str
     reason: str
     owner: str
-    source: str = "person"
+    source: str = _PERSON
     expires: str | None = None
 
 
@@ -97,31 +98,35 @@ class HoldPaths:
     async def _place(self, request: Request) -> Response:
         document = await read_json(request, _PLACE)
         caller = admitted(self._access, request, _scope_of(document), "operate")
-        wanted = read_value(_Place, _by_caller(document, "owner", caller), source="The hold")
+        wanted = read_value(_Place, in_own_name(document, "owner", caller), source="The hold")
+        # The ledger says that the source decided it, so whoever names one is shown there, too.
+        source = wanted.source if wanted.source == _PERSON else caller.signed(wanted.source)
         hold = await asyncio.to_thread(
-            self._holds.place, wanted.scope, reason=wanted.reason, owner=wanted.owner, source=wanted.source,
-            expires=None if wanted.expires is None else _moment(wanted.expires), hold_id=_id_of(request, wanted.scope),
+            self._holds.place, wanted.scope, reason=wanted.reason, owner=caller.signed(wanted.owner),
+            source=source, expires=None if wanted.expires is None else _moment(wanted.expires),
+            hold_id=_id_of(request, wanted.scope),
         )  # fmt: skip
         return self._told(hold, hold.scope, status=201)
 
     async def _release(self, request: Request) -> Response:
         caller = admitted(self._access, request, await self._scope(request), "operate")
-        document = _by_caller(await read_json(request, _RELEASE), "by", caller)
+        document = in_own_name(await read_json(request, _RELEASE), "by", caller)
         wanted = read_value(_Release, document, source="The release of a hold")
         hold = await asyncio.to_thread(
-            self._holds.release, request.path_params["hold"], by=wanted.by, reason=wanted.reason
+            self._holds.release, request.path_params["hold"], by=caller.signed(wanted.by), reason=wanted.reason
         )
         return self._told(hold, hold.scope)
 
     async def _override(self, request: Request) -> Response:
         document = await read_json(request, _OVERRIDE)
         model = document.get("model")
-        admitted(self._access, request, model if isinstance(model, str) else EVERY_MODEL, "operate")
-        # A key is no person: the one who decides is named, also where a key asks.
-        wanted = read_value(_Override, document, source="The override of a hold")
+        caller = admitted(self._access, request, model if isinstance(model, str) else EVERY_MODEL, "operate")
+        wanted = read_value(_Override, document, source="The override of a hold")  # lacks `by`: who decides says so
+        by = in_own_name(document, "by", caller)["by"]
         hold = await asyncio.to_thread(
-            self._holds.override, request.path_params["hold"], model=wanted.model, by=wanted.by, reason=wanted.reason
-        )
+            self._holds.override, request.path_params["hold"], model=wanted.model, by=caller.signed(by),
+            reason=wanted.reason,
+        )  # fmt: skip
         return self._told(hold, wanted.model)
 
     async def _scope(self, request: Request) -> str:
@@ -142,11 +147,6 @@ def _shown(hold: Hold) -> dict[str, Any]:
 def _scope_of(document: dict[str, Any]) -> str:
     scope = document.get("scope")
     return scope if isinstance(scope, str) else EVERY_MODEL
-
-
-def _by_caller(document: dict[str, Any], member: str, caller: str) -> dict[str, Any]:
-    """Return the document in the caller's name where it names nobody, as commands do."""
-    return {**document, member: document.get(member) or caller}
 
 
 def _id_of(request: Request, scope: str) -> str | None:

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from twinscore.access.gate import challenge, status_of
 from twinscore.errors import (
     AccessDenied,
+    Forbidden,
     ModelNotFound,
     SettingsInvalid,
     StoreConflict,
@@ -23,15 +24,16 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from twinscore.access.gate import Access
+    from twinscore.access.grant import Caller
 
-__all__ = ["MOST_BYTES", "admitted", "read_body", "read_json", "tell"]
+__all__ = ["MOST_BYTES", "admitted", "in_own_name", "read_body", "read_json", "tell"]
 
 MOST_BYTES = 64 * 1024
 """Of a body; more is read no further."""
 
 
-def admitted(access: Access, request: Request, model: str, verb: str) -> str:
-    """Return the id of who asks, empty where nobody is asked for a key.
+def admitted(access: Access, request: Request, model: str, verb: str) -> Caller:
+    """Return who asks, nobody where nobody is asked for a key.
 
     Args:
         access: keys and issuers of the home.
@@ -48,7 +50,32 @@ def admitted(access: Access, request: Request, model: str, verb: str) -> str:
         None if authorization is None else authorization.encode("latin-1"),
         None if key is None else key.encode("latin-1"),
         model=model, verb=verb, now_s=time.time(),
-    ).id  # fmt: skip
+    )  # fmt: skip
+
+
+def in_own_name(document: dict[str, Any], member: str, caller: Caller) -> dict[str, Any]:
+    """Return a document in the name of who sends it; who is known by a key or a token speaks for nobody else.
+
+    Args:
+        document: what was sent.
+        member: its member that names who asks; where nobody is asked for a key, it stays as it was sent.
+        caller: who sends it.
+
+    Raises:
+        Forbidden: it names somebody else, or it comes with a token that has no subject.
+    """
+    if caller.kind == "token" and not caller.name:
+        message = "The token has no sub, so nobody would be named as the one who asks. Ask with one that has."
+        raise Forbidden(message, member="sub")
+    said = document.get(member) or caller.name
+    if caller.name and said != caller.name:
+        other = str(said)[:80]
+        message = (
+            f"The {caller.kind} is that of {caller.name}, but {member} says {other!r}, and nobody speaks for another. "
+            f"Leave {member} out, or ask with a key or token of {other}."
+        )
+        raise Forbidden(message, member=member)
+    return {**document, member: said}
 
 
 async def read_body(request: Request) -> bytes:

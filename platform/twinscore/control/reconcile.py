@@ -23,13 +23,14 @@ from twinscore.rollout.step import step
 from twinscore.rollout.wanted import wanted_checks, wanted_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from twinscore.clock import Clock
     from twinscore.control.candidate import Candidates
     from twinscore.control.mirror import Mirror
     from twinscore.control.stage_evidence import Labels, Source
     from twinscore.ports.rollout_store import ControlStore, Lease, Stored
+    from twinscore.rollout.ledger import Draft
     from twinscore.rollout.state import Rollout
 
 __all__ = ["Reconciler"]
@@ -99,7 +100,7 @@ class Reconciler:
         stepped = step(state, policy, seen, self._clock.now())
         drafts = stepped.drafts
         said = {order: "taken" if isinstance(one, Command) else one for order, one in orders.items()}
-        said |= _answers(commands, drafts)
+        said |= _answers(orders, drafts)
         changed = stepped.state != state
         if changed or drafts or said:
             self._store.rollouts.save(
@@ -231,12 +232,12 @@ def _command(document: Mapping[str, Any]) -> Command | str:
         return f"refused: {error.message}"
 
 
-def _answers(commands: Any, drafts: Any) -> dict[str, str]:
+def _answers(orders: Mapping[str, Command | str], drafts: Sequence[Draft]) -> dict[str, str]:
     """Return what became of commands that could not be done, by the words that the ledger has for them."""
     refused = [draft for draft in drafts if draft.kind == "command_refused"]
     return {
-        one.id: draft.reason
-        for one in commands
+        order: draft.reason
+        for order, one in orders.items()
         for draft in refused
-        if draft.requested_by == one.document.get("actor") and draft.reason.startswith(str(one.document.get("name")))
+        if isinstance(one, Command) and draft.requested_by == one.by and draft.reason.startswith(one.name)
     }

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from twinscore.rollout.evidence import Evidence
+from twinscore.rollout.evidence import Evidence, lacks_members
 from twinscore.rollout.judge import judge
 
 if TYPE_CHECKING:
@@ -71,12 +71,16 @@ class StageEvidence:
         """What the stage before has shown."""
         self._before_span: tuple[datetime, datetime] | None = None
         """From when to when that was."""
+        self._anew = False
+        """Whether the stage's counting begins anew."""
         if known is not None:
             self._stage = (int(known["stage"][0]), str(known["stage"][1]))  # type: ignore[assignment]
             self._since = datetime.fromisoformat(known["since"])
             self._start, self._before = _read(known["start"]), _read(known["before"])
             span = [datetime.fromisoformat(one) for one in known.get("before_span") or ()]
             self._before_span = (span[0], span[1]) if span else None
+            # Rows whose entities an earlier build did not count would be judged by those that came since: too few.
+            self._anew = lacks_members(known["all"])
 
     def look(self, rollout: Rollout, policy: Policy, routing: Routing) -> tuple[tuple[GateVerdict, ...], int]:
         """Return what every gate says now, and how often the candidate was asked since the stage began."""
@@ -84,6 +88,8 @@ class StageEvidence:
         if self._stage != (rollout.stage, rollout.status) and self._start is not None:
             self._before, self._before_span = known.minus(self._start), (self._since, known.at)
             self._start = None
+        if self._anew:
+            self._start, self._anew = None, False
         found = self._source.look(routing)
         if self._start is None:
             # What was counted until this look belongs to the stage before.

@@ -29,6 +29,7 @@ __all__ = [
     "Moments",
     "PairEvidence",
     "Role",
+    "lacks_members",
 ]
 
 Role = Literal["live", "canary", "ab", "shadow"]
@@ -227,11 +228,19 @@ class Evidence:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Evidence:
-        """Read what `to_json` returned; raises SchemaMismatch when it is no such document."""
+        """Read what `to_json` returned; raises SchemaMismatch when it is no such document.
+
+        It may be an earlier build's, kept over an upgrade: what that did not count yet is read as nothing.
+        """
         members = members_of(cls, document, {"at": datetime.fromisoformat, "stale": tuple})
-        members["arms"] = tuple([ArmEvidence.from_json(arm) for arm in members["arms"]])
+        members["arms"] = tuple([ArmEvidence.from_json({**_LATER, **arm}) for arm in members["arms"]])
         members["pairs"] = tuple([PairEvidence.from_json(pair) for pair in members["pairs"]])
         return cls(**members)
+
+
+def lacks_members(document: Mapping[str, Any]) -> bool:
+    """Tell whether kept evidence is of a build that did not count all that is counted now."""
+    return any(not _LATER.keys() <= arm.keys() for arm in document["arms"])
 
 
 def _arm_name(arm: ArmEvidence) -> tuple[str, ...]:
@@ -254,4 +263,6 @@ _ARM_PARTS: dict[str, Callable[[Any], Any]] = {
     "memory_trends": lambda found: tuple([MemoryTrend.from_json(one) for one in found]),
     "labelled": Labelled.from_json,
 }
+_LATER: Mapping[str, Any] = {"groups": EntityGroups().to_json(), "memory_trends": []}
+"""Members that an arm was given after evidence was first kept, with nothing counted."""
 _PAIR_PARTS: dict[str, Callable[[Any], Any]] = {"diff": Histogram.from_json, "signed": Moments.from_json}

@@ -103,9 +103,11 @@ def alpha_parts(gates: Sequence[Gate], alpha: float) -> list[float]:
 
 def _given(gate: Gate, finding: Finding, sides: Sides) -> bool:
     """Tell whether a gate that is only for some models says anything of this one."""
+    mine, live = sides.candidate, sides.live
+    if gate.when_given and gate.measure.kind == "paired" and mine is not None and mine.role != "shadow":
+        return False  # a shadow's last answers come when its stage is over; nobody will ever add to them
     if not gate.when_given or finding.samples or finding.live_samples:
         return True
-    mine, live = sides.candidate, sides.live
     if mine is None or live is None or not mine.rows or not live.rows:
         return True
     return gate.measure.kind == "paired" and mine.role == "shadow" and bool(live.decisions)

@@ -27,7 +27,7 @@ def obeyed(found: Stepped, policy: Policy, command: Command, now: datetime) -> S
     if command.name == "abort":
         return _aborted(found, command)
     if command.name == "pause":
-        return _noted(found, "paused", command).but(paused_by=command.actor)
+        return _noted(found, "paused", command).but(paused_by=command.by)
     if command.name == "resume":
         return _resumed(found, command, now)
     return _approved(found, policy, command)
@@ -37,7 +37,7 @@ def _wanted(found: Stepped, command: Command, version: str, now: datetime) -> St
     state = found.state
     kind: RequestKind = "rollback" if command.name == "rollback" else "immediate" if command.immediate else "policy"
     request = Request(
-        version=version, kind=kind, by=command.actor, reason=command.reason, since=now, settled=True
+        version=version, kind=kind, by=command.by, reason=command.reason, since=now, settled=True
     )  # fmt: skip
     ours = () if state.put_back is None else (*state.put_back.over, state.put_back.version)
     over = tuple(dict.fromkeys([state.champion_seen, *ours]))
@@ -54,7 +54,7 @@ def _rolled_back(found: Stepped, command: Command, now: datetime) -> Stepped:
         return _refused(found, command, f"version {command.version} was not live before; versions that were: {known}")
     if state.rollout is not None and state.rollout.kind != "rollback":
         reason = command.reason or "a person went back"
-        return ended(_unwished(found), "rolled_back", by=command.actor, reason=reason)
+        return ended(_unwished(found), "rolled_back", by=command.by, reason=reason)
     if state.rollout is not None:
         return _refused(found, command, f"going back to version {state.rollout.version} is under way")
     if state.previous is None:
@@ -68,7 +68,7 @@ def _aborted(found: Stepped, command: Command) -> Stepped:
     if request is None and state.rollout is None:
         return _refused(found, command, "nothing is on its way")
     if state.rollout is not None:
-        return ended(_unwished(found), "aborted", by=command.actor, reason=command.reason or "a person ended it")
+        return ended(_unwished(found), "aborted", by=command.by, reason=command.reason or "a person ended it")
     version = None if request is None else request.version or None
     return _unwished(_noted(found, "aborted", command, from_version=version))
 
@@ -104,7 +104,7 @@ def _approved(found: Stepped, policy: Policy, command: Command) -> Stepped:
         return _refused(found, command, f"{command.actor} is not one of the approvers {', '.join(stage.approvers)}")
     if command.version and command.version != rollout.version:
         return _refused(found, command, f"version {rollout.version} waits for an approval, not {command.version}")
-    approved = tuple(dict.fromkeys([*rollout.approved_by, command.actor]))
+    approved = tuple(dict.fromkeys([*rollout.approved_by, command.by]))
     return _noted(found, "approved", command).but(rollout=found.state.with_rollout(approved_by=approved).rollout)
 
 
@@ -112,7 +112,7 @@ def _refused(found: Stepped, command: Command, why: str) -> Stepped:
     said = f"{command.name} was not done: {why}"
     return found.noted(
         "command_refused", from_version=found.state.serving, to_version=command.version or None,
-        requested_by=command.actor, reason=said,
+        requested_by=command.by, reason=said,
     )  # fmt: skip
 
 
@@ -121,5 +121,5 @@ def _noted(found: Stepped, kind: str, command: Command, from_version: str | None
     return found.noted(
         kind, from_version=from_version or found.state.serving,
         to_version=found.state.serving if rollout is None else rollout.version,
-        requested_by=command.actor, decided_by=command.actor, reason=command.reason,
+        requested_by=command.by, decided_by=command.by, reason=command.reason,
     )  # fmt: skip

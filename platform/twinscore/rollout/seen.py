@@ -32,6 +32,8 @@ class Command:
     """Of `promote`, and of `rollback` to another version than the one before."""
     immediate: bool = False
     """Of `promote`: without the stages, for emergencies."""
+    proof: str = ""
+    """What shows that it is the actor who asks, such as `key h4ytk8mbw2rc`; empty where nobody was asked for a key."""
 
     def __post_init__(self) -> None:
         if not self.actor.strip():
@@ -43,6 +45,11 @@ class Command:
         if self.immediate and self.name != "promote":
             message = f"Only promote can be immediate, {self.name} cannot."
             raise SettingsInvalid(message, key="immediate")
+
+    @property
+    def by(self) -> str:
+        """Who asks, as the ledger names them: with what shows it."""
+        return f"{self.actor} ({self.proof})" if self.proof else self.actor
 
     def to_json(self) -> dict[str, Any]:
         """Return the command as JSON values; `from_json` reads it back to an equal value."""
@@ -56,6 +63,18 @@ class Command:
             SettingsInvalid: it is no command.
         """
         return read_value(cls, document, source="The command")
+
+    @classmethod
+    def asked(cls, document: Mapping[str, Any], *, proof: str) -> Command:
+        """Read a command that somebody sent; what shows who it was is known otherwise, and not theirs to say.
+
+        Raises:
+            SettingsInvalid: it is no command.
+        """
+        if "proof" in document:
+            message = "The command has an unknown key 'proof'; who asks is shown by the key or token alone."
+            raise SettingsInvalid(message, key="proof")
+        return cls.from_json({**document, "proof": proof})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,9 +85,11 @@ class PromotionWorld:
 
     def command(self, name: CommandName, *, version: str = "", immediate: bool = False, actor: str = "alice") -> None:
         """Give a command that the next tick finds."""
-        self._commands.append(
-            Command(name=name, actor=actor, reason="because", version=version, immediate=immediate)
-        )  # fmt: skip
+        self.give(Command(name=name, actor=actor, reason="because", version=version, immediate=immediate))
+
+    def give(self, command: Command) -> None:
+        """Give a command as it was sent."""
+        self._commands.append(command)
 
     def seen(self) -> Seen:
         """Return what a look finds now."""
