@@ -37,7 +37,7 @@ class MirrorLimits:
 
     batch_rows: int = 24
     """Rows of one call, about; small, so that their time is that of rows scored one by one."""
-    gather_s: float = 0.005
+    gather_s: float = 0.01
     """Between two calls, so that rows gather."""
     timeout_s: float = 5.0
     """For the answer to one call."""
