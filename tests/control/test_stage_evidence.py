@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from twinscore.control.stage_evidence import StageEvidence
+from twinscore.control.stage_evidence import StageEvidence, _joined
 from twinscore.rollout.counts import LATENCY_EDGES_MS
 from twinscore.rollout.entity_groups import GROUPS, EntityGroups
 from twinscore.rollout.evidence import ArmEvidence, Evidence, Histogram, Role
@@ -121,3 +121,32 @@ def test_the_stage_that_ended_with_the_upgrade_is_the_one_before(tmp_path: Path,
     before = Evidence.from_json(watch.to_json()["before"])
 
     assert [400, 1_200] == [arm.calls for arm in before.arms]
+
+
+def test_a_bake_is_compared_with_all_stages_before_it() -> None:
+    """What the version before showed in each of them, a control that was followed by another one included."""
+    replicas = Replicas(Evidence())
+    watch = StageEvidence(replace(ROLLOUT, stage=0), replicas)
+    for stage, n_looks in ((0, 4), (1, 3), (2, 2)):
+        rollout = replace(ROLLOUT, stage=stage)
+        for _ in range(n_looks):
+            watch.look(rollout, POLICY, ROUTING)
+        watch = StageEvidence(rollout, replicas, json.loads(json.dumps(watch.to_json())))
+    baking = replace(ROLLOUT, stage=3, status="baking")
+    watch.look(baking, POLICY, ROUTING)
+    known = watch.to_json()
+    before = Evidence.from_json(known["before"])
+
+    # The first look of a stage is where its counting begins.
+    assert [200 * (3 + 2 + 1), 600 * (3 + 2 + 1)] == [arm.calls for arm in before.arms if arm.calls]
+    assert known["before_span"][0] < known["before_span"][1] <= known["since"]
+
+
+def test_restarts_before_a_bake_are_those_of_the_last_stage() -> None:
+    """A version that was restarted for days does not excuse the one that follows it."""
+    first, last = (Evidence(arms=(replace(arm_of("1", "live", 50, 1), restarts=n),)) for n in (7, 2))
+    (joined,) = _joined(_joined(None, first), last).arms
+    (gone,) = _joined(first, Evidence()).arms
+
+    assert (100, 2) == (joined.rows, joined.restarts)
+    assert (50, 0) == (gone.rows, gone.restarts)

@@ -68,7 +68,7 @@ class StageEvidence:
         self._start: Evidence | None = None
         """All that was known when the stage began; None until its first look."""
         self._before: Evidence | None = None
-        """What the stage before has shown."""
+        """What the stages before have shown together."""
         self._before_span: tuple[datetime, datetime] | None = None
         """From when to when that was."""
         self._anew = False
@@ -86,7 +86,8 @@ class StageEvidence:
         """Return what every gate says now, and how often the candidate was asked since the stage began."""
         known = self._source.evidence
         if self._stage != (rollout.stage, rollout.status) and self._start is not None:
-            self._before, self._before_span = known.minus(self._start), (self._since, known.at)
+            since = self._since if self._before_span is None else self._before_span[0]
+            self._before, self._before_span = _joined(self._before, known.minus(self._start)), (since, known.at)
             self._start = None
         if self._anew:
             self._start, self._anew = None, False
@@ -136,6 +137,19 @@ def _asked(shown: Evidence, rollout: Rollout) -> int:
     pair = shown.pair(rollout.version)
     calls = [arm.calls for arm in shown.arms if arm.version == rollout.version]
     return max([0, *calls, pair.n if pair is not None else 0])
+
+
+def _joined(earlier: Evidence | None, newest: Evidence) -> Evidence:
+    """Return what the stages have shown until now.
+
+    What a version is compared with in its bake grows no more, so it is all there is. Restarts are the newest stage's:
+    they are no share of anything, and those of days would excuse as many in an hour.
+    """
+    if earlier is None:
+        return newest
+    restarts = {(arm.version, arm.role): arm.restarts for arm in newest.arms}
+    arms = [replace(arm, restarts=restarts.get((arm.version, arm.role), 0)) for arm in earlier.merged(newest).arms]
+    return replace(earlier.merged(newest), arms=tuple(arms))
 
 
 def _read(document: Mapping[str, Any] | None) -> Evidence | None:

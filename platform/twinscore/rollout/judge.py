@@ -53,7 +53,7 @@ def judge(
         since: when counting began.
         alpha: chance that a version as good as the live one fails any deciding gate at any look of the whole rollout.
         stages: how many stages are judged, each on its own evidence; each has its part of alpha.
-        before: evidence of the stage before; used for the version that was live when, in a bake, it is asked no more.
+        before: evidence of the stages before; used for the version that was live when, in a bake, it is asked no more.
     """
     sides = _sides(evidence, candidate, live, since, before)
     stale = () if evidence is None else evidence.stale
