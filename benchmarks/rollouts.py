@@ -98,7 +98,7 @@ def roll_out(seed: int, rate: float, fault: str = "", onset: str = "") -> Told:
                     memory,
                     looks,
                 )
-        before = evidence
+        before = evidence if before is None else before.merged(evidence)
     return Told("live", "", "", at_s, bad, memory, looks)
 
 
