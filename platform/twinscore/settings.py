@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from twinscore.errors import SettingsInvalid, near
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["Settings", "address_of", "load_settings"]
 
 PREFIX = "TWINSCORE_"
 
@@ -98,17 +98,33 @@ class Settings(BaseSettings):
         return f"sqlite:///{self.registry_folder / 'mlflow.db'}"
 
     @property
+    def serve_url(self) -> str:
+        """What clients of HTTP are given, `http://host:port`."""
+        scheme = "http" if self.tls_certificate is None else "https"
+        return f"{scheme}://{address_of(self._reached_at, self.serve_port)}"
+
+    @property
     def grpc_target(self) -> str | None:
         """What clients of gRPC are given, `host:port`; None where the stack speaks none."""
-        if self.grpc_port is None:
-            return None
-        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
-        return f"[{host}]:{self.grpc_port}" if ":" in host else f"{host}:{self.grpc_port}"
+        return None if self.grpc_port is None else address_of(self._reached_at, self.grpc_port)
+
+    @property
+    def _reached_at(self) -> str:
+        return "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
 
     @property
     def control_store_uri(self) -> str:
         """Address of the database of rollouts; a relative path of SQLite is relative to `home`."""
         return self.control_store or "sqlite:///control/control.db"
+
+
+def address_of(host: str, port: int) -> str:
+    """Return host and port as one word.
+
+    >>> address_of("127.0.0.1", 80), address_of("::1", 80)
+    ('127.0.0.1:80', '[::1]:80')
+    """
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -92,7 +92,8 @@ class Replica:
         shadow = Shadow(app="members.shadow.2", version="2", digest=second.bundle.digest)
         live = Target(version="1", digest=binary.bundle.digest)
         routing = Routing(model="members", live=live, shadows=(shadow,))
-        self.feed = ShadowFeed(shadow, start(routing, shadow))
+        self.feed, self.totals = ShadowFeed(shadow, start(routing, shadow)), FeedTotals()
+        self.totals.begin(self.feed)
         show_shadow_log(gateway.metrics, self.log)
         gateway.swap(binary.endpoint, Arms(routing, binary.endpoint, {}, [self.feed]))
         self.front = Front(gateway, self.settings, listener_roster(self.settings), replica="r1", audit=policy)
@@ -104,12 +105,12 @@ class Replica:
 
     def log(self) -> dict[str, Any]:
         """Return what was recorded and what was left out."""
-        return FeedTotals().counts([self.feed])
+        return self.totals.counts()
 
     def close(self) -> None:
         """Leave in the order in which a replica does."""
         self.front.close()
-        self.feed.close()
+        self.totals.end(self.feed)
 
 
 @pytest.fixture
@@ -165,6 +166,21 @@ def test_records_pair_with_the_answers(replica: Replica, binary: Any, second: En
     assert {0} == {row["call_rows"] for row in by_role["live"]}
 
 
+def test_what_was_recorded_never_counts_for_less(replica: Replica, binary: Any) -> None:
+    """Before, while and after a feed ends, for whoever scrapes takes less for a start anew."""
+    for number in range(10):
+        replica.post(binary.rows[number], f"q-{number}")
+    until(lambda: replica.log()["recorded"] == 10)
+    ending = threading.Thread(target=replica.close)
+    ending.start()
+    seen = []
+    while ending.is_alive():
+        seen.append(replica.log()["recorded"])
+        ending.join(0.01)
+
+    assert {10} == {*seen, replica.log()["recorded"]}
+
+
 def test_a_shadow_record_is_replayed(replica: Replica, binary: Any, second: Endpoint) -> None:
     """The request is found with both answers, and each is equal with its own version."""
     replica.post(binary.rows[0], "q-1")
@@ -212,10 +228,11 @@ def test_a_disk_that_hangs_holds_no_answer_up(tmp_path: Path, binary: Any, secon
             return super().free(folder)
 
     settings = Settings(home=tmp_path)
+    store = BundleFolder(settings.lake / "bundles")
     for bundle in (binary.bundle, second.bundle):
-        BundleFolder(settings.lake / "bundles").publish(bundle.folder)
+        store.publish(bundle.folder)
     limits = ShadowLogLimits(max_bytes=4_000, gather_s=0.001)
-    log = ShadowLog(settings, "members", ROOMY, bundles=settings.lake / "bundles", limits=limits, disk=Hanging())
+    log = ShadowLog(settings, "members", ROOMY, contract_of=contracts_in(store.path), limits=limits, disk=Hanging())
     try:
         for number in range(200):
             log.keep([compared(binary, second, number % 40, f"q-{number}")])
@@ -234,7 +251,9 @@ def test_a_disk_that_hangs_holds_no_answer_up(tmp_path: Path, binary: Any, secon
 
 def test_what_cannot_be_recorded_is_counted(tmp_path: Path, binary: Any, second: Endpoint) -> None:
     """A shadow whose bundle is not in the store costs its records, and nothing else."""
-    log = ShadowLog(Settings(home=tmp_path), "members", ROOMY, bundles=tmp_path / "none", limits=QUICK)
+    log = ShadowLog(
+        Settings(home=tmp_path), "members", ROOMY, contract_of=contracts_in(BundleFolder(tmp_path).path), limits=QUICK
+    )
     log.keep([compared(binary, second, 0, "q-0")])
     log.close()
 

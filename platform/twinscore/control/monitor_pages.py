@@ -18,6 +18,7 @@ from twinscore.clock import SystemClock
 from twinscore.errors import ModelNotFound, near
 from twinscore.monitoring.exposition import exposition
 from twinscore.monitoring.report_data import report_of
+from twinscore.settings import address_of
 from twinscore.stack.state import read_state
 from twinscore.wiring import listener_roster
 
@@ -118,7 +119,7 @@ class MonitorPages:
         if part == "edge":
             state = read_state(self._settings)
             return [] if state is None else [_target(f"127.0.0.1:{state.edge.metrics_port}")]
-        return [_target(f"{_bracketed(host)}:{port}") for host, port in _ray_nodes()]
+        return [_target(address_of(host, port)) for host, port in _ray_nodes()]
 
     def _models(self) -> list[str]:
         return watched_models(self._settings)
@@ -135,10 +136,6 @@ def _times(found: Any) -> tuple[int, int]:
 
 def _target(address: str, *, path: str = "/metrics", **labels: str) -> dict[str, Any]:
     return {"targets": [address], "labels": {"__metrics_path__": path, **labels}}
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _ray_nodes() -> list[tuple[str, int]]:

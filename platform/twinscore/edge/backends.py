@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from twinscore.settings import address_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = [
     "BACKEND_PREFIX",
     "GRPC_PREFIX",
-    "address_of",
     "bind_of",
     "can_be_routed",
     "crowd_lines",
@@ -52,15 +53,6 @@ def models_in(backends: Iterable[str], prefix: str) -> list[str]:
     """
     found = [name.removeprefix(prefix) for name in backends if name.startswith(prefix)]
     return sorted([model for model in found if can_be_routed(model)])
-
-
-def address_of(host: str, port: int) -> str:
-    """Return an address as HAProxy reads it.
-
-    >>> address_of("127.0.0.1", 80), address_of("::1", 80)
-    ('127.0.0.1:80', '[::1]:80')
-    """
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def bind_of(host: str, port: int, certificate: Path | None, protocol: str) -> str:

@@ -110,9 +110,7 @@ def stop_model(model: str) -> None:
 
 def endpoint_url(settings: Settings, model: str) -> str:
     """Return the address under which a model is served on this stack."""
-    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
-    scheme = "http" if settings.tls_certificate is None else "https"
-    return f"{scheme}://{host}:{settings.serve_port}/{model}"
+    return f"{settings.serve_url}/{model}"
 
 
 def build_application(

@@ -19,6 +19,7 @@ from twinscore.errors import RequestMalformed, SettingsInvalid
 from twinscore.online.app import GatewayApp
 from twinscore.online.wire.inference_grpc import call_of, response_of
 from twinscore.online.wire.inference_proto import MESSAGES, METHODS, SERVICE
+from twinscore.settings import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +100,7 @@ class GrpcListener:
 
     def _bind(self, host: str, port: int) -> int:
         try:
-            return int(self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}"))
+            return int(self._server.add_insecure_port(address_of(host, port)))
         except RuntimeError as error:
             message = f"gRPC cannot listen at {host}:{port}; another program does. Choose another `grpc_port`."
             raise SettingsInvalid(message, setting="grpc_port", port=port) from error

@@ -9,6 +9,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from twinscore.contract.stream import stream_of
+
 if TYPE_CHECKING:
     from twinscore.contract.rows import RowDecoder
     from twinscore.online.asked import Asked, Outcome
@@ -53,7 +55,9 @@ def encode_mirrored(endpoint: Endpoint, asked: Asked, outcome: Outcome, request_
         assert outcome.accepted is not None
         places = np.flatnonzero(outcome.accepted)
         table = outcome.table if len(places) == outcome.table.num_rows else outcome.table.take(pa.array(places))
-        parts = _as_stream(table), _as_stream(outcome.scored.select(_OUTPUTS)), places.tobytes()
+        outputs = outcome.scored.select(_OUTPUTS)
+        streams = [stream_of(one.columns, one.schema) for one in (table, outputs)]
+        parts = *streams, places.tobytes()
         return _encode((*head, None, parts)), len(places)
     cells = asked.rows if asked.table is None else asked.table.to_pylist()
     rows = [
@@ -82,11 +86,3 @@ def decode_mirrored(message: bytes, decoder_of: Callable[[str], RowDecoder]) -> 
         cells, _ = decoder_of(digest).decode(sent)  # dates have become text
     found = [LiveRow(*one) for one in zip(places, scores, decisions, cells, strict=True)]
     return Mirrored(request_id, version, digest, found)
-
-
-def _as_stream(table: pa.Table) -> bytes:
-    """Return a table as an Arrow stream: of a slice, unlike a pickle, only what it shows."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())

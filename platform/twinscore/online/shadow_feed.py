@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -129,29 +129,41 @@ class ShadowFeed:
 
 
 class FeedTotals:
-    """What was recorded of all shadows, those that are gone included."""
+    """What was recorded of all feeds that there were; never less than before, so one counts until it has ended."""
 
     def __init__(self) -> None:
+        self._feeds: list[ShadowFeed] = []
         self._recorded = 0
-        self._left_out: Counter[str] = Counter()
+        self._left_out = Counter({"full": 0, "no_room": 0, "failed": 0})
+        self._lock = threading.Lock()
 
-    def add(self, feed: ShadowFeed) -> None:
-        """Keep the numbers of a feed that is closed."""
-        found = feed.log_counts() or {}
-        self._recorded += found.get("recorded", 0)
-        self._left_out.update(found.get("left_out", {}))
+    def begin(self, feed: ShadowFeed) -> None:
+        """Count a feed from now on."""
+        with self._lock:
+            self._feeds.append(feed)
 
-    def counts(self, feeds: Iterable[ShadowFeed]) -> dict[str, Any]:
+    def end(self, feed: ShadowFeed) -> None:
+        """Close a feed, and keep its numbers."""
+        feed.close()
+        with self._lock:
+            if feed in self._feeds:
+                self._feeds.remove(feed)
+                found = feed.log_counts() or {}
+                self._recorded += found.get("recorded", 0)
+                self._left_out.update(found.get("left_out", {}))
+
+    def counts(self) -> dict[str, Any]:
         """Return rows that were recorded, that were left out by reason, and bytes that wait."""
-        now = [found for feed in feeds if (found := feed.log_counts())]
-        left_out = Counter({"full": 0, "no_room": 0, "failed": 0})
-        for one in (self._left_out, *[found["left_out"] for found in now]):
-            left_out.update(one)
-        return {
-            "recorded": self._recorded + sum(found["recorded"] for found in now),
-            "left_out": dict(left_out),
-            "waiting_bytes": sum(found["waiting_bytes"] for found in now),
-        }
+        with self._lock:
+            now = [found for feed in self._feeds if (found := feed.log_counts())]
+            left_out = Counter(self._left_out)
+            for found in now:
+                left_out.update(found["left_out"])
+            return {
+                "recorded": self._recorded + sum(found["recorded"] for found in now),
+                "left_out": dict(left_out),
+                "waiting_bytes": sum(found["waiting_bytes"] for found in now),
+            }
 
 
 def show_shadow_log(metrics: Metrics, counts: Callable[[], dict[str, Any]]) -> None:

@@ -16,17 +16,17 @@ import structlog
 
 from twinscore.audit.disk import Disk
 from twinscore.audit.head import load_secret
-from twinscore.audit.operate import audit_salt, contracts_in
+from twinscore.audit.operate import audit_salt
 from twinscore.audit.places import model_folder
 from twinscore.errors import AuditUnavailable
 from twinscore.online.front import open_stream
 from twinscore.online.shadow_trail import ShadowTrail
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from twinscore.audit.writer import SegmentWriter
+    from twinscore.contract.model import Contract
     from twinscore.online.shadow import Compared
     from twinscore.online.spec import AuditPolicy
     from twinscore.settings import Settings
@@ -62,7 +62,7 @@ class ShadowLog:
         settings: home and lake.
         model: whose log it is.
         policy: whether shadows are recorded, and the space that they must leave.
-        bundles: the content-addressed store, which has the contracts.
+        contract_of: gives a version's contract by the digest of its bundle.
         limits: bounds.
         disk: asked for room.
     """
@@ -73,7 +73,7 @@ class ShadowLog:
         model: str,
         policy: AuditPolicy,
         *,
-        bundles: Path,
+        contract_of: Callable[[str], Contract],
         limits: ShadowLogLimits | None = None,
         disk: Disk | None = None,
     ) -> None:
@@ -83,7 +83,7 @@ class ShadowLog:
         self._limits = limits or ShadowLogLimits()
         self._disk = disk or Disk()
         self._folder = model_folder(settings.lake, model)
-        self._contract_of = contracts_in(lambda digest: bundles / digest)
+        self._contract_of = contract_of
         self._trails: dict[tuple[str, str], ShadowTrail] = {}
         self._queue: deque[_Waiting] = deque()
         self._waiting_bytes = 0

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -28,6 +27,7 @@ from twinscore.online.shadow_log import ShadowLog, ShadowLogLimits
 
 if TYPE_CHECKING:
     from twinscore.audit.disk import Disk
+    from twinscore.contract.model import Contract
     from twinscore.online.caller import Ask
     from twinscore.online.mirrored import Mirrored
     from twinscore.online.shadow import Compared
@@ -71,14 +71,20 @@ class ShadowRun:
         bundles = job.settings.lake.resolve() / "bundles"
         self._ring = Ring.open(path)
         self._book = EvidenceBook()
-        self._bundle_of = _bundles_in(bundles)
+        self._bundle_of = cache(lambda digest: read_bundle(bundles / digest))
+
+        def contract_of(digest: str) -> Contract:
+            return self._bundle_of(digest).contract
+
         self._live: dict[str, str] = {}
         """Versions by digest: the one that answers, and the one before it."""
         self._log: ShadowLog | None = None
         if job.policy is not None:
-            self._log = ShadowLog(job.settings, job.model, job.policy, bundles=bundles, limits=log_limits, disk=disk)
+            self._log = ShadowLog(
+                job.settings, job.model, job.policy, contract_of=contract_of, limits=log_limits, disk=disk
+            )
         self._noted = NotedAsk(ask or serve_ask(job.shadow.app), job.shadow, self._book, lambda: self._ring.dropped)
-        decoder_of = cache(lambda digest: RowDecoder(self._bundle_of(digest).contract))
+        decoder_of = cache(lambda digest: RowDecoder(contract_of(digest)))
         self._mirror = ShadowMirror(
             job.shadow, self._ring, self._noted, decoder_of=decoder_of, salt=job.salt, entity=job.entity,
             on_message=self._follow, on_compared=self._compared, limits=limits,
@@ -117,11 +123,3 @@ class ShadowRun:
         }
         if not self._ring.tell(msgspec.json.encode(told)):
             _log.error("shadow_tells_too_much", app=self._mirror.shadow.app)
-
-
-def _bundles_in(folder: Path) -> Callable[[str], Bundle]:
-    @cache
-    def bundle_of(digest: str) -> Bundle:
-        return read_bundle(folder / digest)
-
-    return bundle_of

@@ -66,7 +66,7 @@ class Switch:
         self._bundles = bundles
         self._limits = limits
         self._start = start
-        self._gone = FeedTotals()
+        self._feeds = FeedTotals()
         self._ask_of = ask_of
         self._kind = kind
         self._loaded: dict[str, _Loaded] = {}
@@ -118,12 +118,12 @@ class Switch:
 
     def shadow_log(self) -> dict[str, Any]:
         """Return how many rows of shadows were recorded and left out since the start, and bytes that wait."""
-        return self._gone.counts(() if self._arms is None else self._arms.shadows)
+        return self._feeds.counts()
 
     def close(self) -> None:
         """End the processes of the shadows."""
         for feed in self._arms.shadows if self._arms is not None else ():
-            self._end(feed)
+            self._feeds.end(feed)
 
     def _apply(self, routing: Routing) -> None:
         live = self._load(routing.live)
@@ -141,7 +141,7 @@ class Switch:
         self._loaded = {digest: loaded for digest, loaded in self._loaded.items() if digest in kept}
         going = set(before.shadows if before is not None else ()) - set(arms.shadows if arms is not None else ())
         for feed in going:
-            threading.Thread(target=self._end, args=(feed,), name="shadow-end", daemon=True).start()
+            threading.Thread(target=self._feeds.end, args=(feed,), name="shadow-end", daemon=True).start()
         _log.info("routing_applied", model=routing.model, epoch=routing.epoch, version=routing.live.version)
 
     def _make_arms(self, routing: Routing, endpoint: Endpoint) -> Arms | None:
@@ -171,11 +171,9 @@ class Switch:
         if self._start is None:
             message = f"The routing names the shadow {shadow.app}, and nothing here can start its process."
             raise SettingsInvalid(message, app=shadow.app)
-        return ShadowFeed(shadow, self._start(routing, shadow))
-
-    def _end(self, feed: ShadowFeed) -> None:
-        feed.close()
-        self._gone.add(feed)
+        feed = ShadowFeed(shadow, self._start(routing, shadow))
+        self._feeds.begin(feed)
+        return feed
 
     def _count_scores_as(self, routing: Routing, live: _Loaded) -> None:
         """Count scores from now on in the bins of the live version and of the one before, as far as it is loaded."""

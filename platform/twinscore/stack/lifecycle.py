@@ -148,7 +148,7 @@ def _start(settings: Settings, say: Callable[[str], None]) -> StackState:
         mlflow = launch_mlflow(settings)
         serve = launch_serve(settings, environment, ingress_port)
         behind = ServePart(
-            _public_url(settings),
+            settings.serve_url,
             ingress=f"{LOOPBACK}:{ingress_port}",
             reserve=f"{LOOPBACK}:{environment['RAY_SERVE_FALLBACK_PROXY_HTTP_PORT']}",
             grpc=settings.grpc_target,
@@ -252,12 +252,6 @@ def _describe(
         edge=edge,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _public_url(settings: Settings) -> str:
-    host = LOOPBACK if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
-    shown = f"[{host}]" if ":" in host else host
-    return f"{'http' if settings.tls_certificate is None else 'https'}://{shown}:{settings.serve_port}"
 
 
 def _end_all(settings: Settings, state: StackState | None) -> None:
