@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pyarrow as pa
@@ -23,6 +23,9 @@ from twinscore.stack import connect, down, up
 from twinscore.stack.ports import free_ports
 from twinscore.testing.models import make_bundle, make_rows
 from twinscore.wiring import model_store, open_rollout_store
+
+if TYPE_CHECKING:
+    from twinscore.bundle import Bundle
 
 MODEL = "members"
 TREES = {"1": 20, "2": 21, "3": 1}
@@ -150,6 +153,12 @@ def settled(status: dict[str, Any], version: str) -> bool:
     return status["serving"] == version and status["rollout"] is None and status["settling"] is None
 
 
+def register(settings: Settings, bundle: Bundle) -> str:
+    """Register a bundle as the model's next version, and return its number."""
+    tags = {"twinscore.bundle_digest": bundle.digest}
+    return model_store(settings).register(MODEL, bundle.folder, metrics={}, params={}, tags=tags).version
+
+
 @contextmanager
 def standing(place: Path, control_store: str | None = None) -> Iterator[Standing]:
     """Bring everything up with version 1 live, and take it down again."""
@@ -171,8 +180,7 @@ def standing(place: Path, control_store: str | None = None) -> Iterator[Standing
         store = model_store(settings)
         for version, trees in TREES.items():
             bundle = make_bundle(place / version, "binary", trees=trees)
-            tags = {"twinscore.bundle_digest": bundle.digest}
-            store.register(MODEL, bundle.folder, metrics={}, params={}, tags=tags)
+            register(settings, bundle)
         store.set_alias(MODEL, "champion", "1")
         conformed = bundle.checker.conform(make_rows("binary", 800, seed=7))
         accepted = conformed.filter(pa.array(bundle.checker.check(conformed).accepted)).slice(0, 400)

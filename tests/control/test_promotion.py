@@ -20,12 +20,12 @@ from scipy.stats import binom
 from twinscore.control.hints import make_webhook_secret
 from twinscore.control.watch_record import read_record
 from twinscore.rollout.webhook import DELIVERY, SIGNATURE, TIMESTAMP
-from twinscore.testing.models import make_rows
+from twinscore.testing.models import make_bundle, make_rows
 from twinscore.wiring import alias_store, open_rollout_store
 
 from ..postgres import postgresql
 from .browser import RegistryPages, chromium
-from .standing import MODEL, Standing, entries, settled, standing
+from .standing import MODEL, Standing, entries, register, settled, standing
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -39,24 +39,28 @@ def stand(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield found
 
 
-def test_a_person_moves_the_alias(stand: Standing) -> None:
-    """Version 2 goes live through shadow and canary; version 3 comes back by itself, with the reason in the pages."""
-    before = {version: len(entries(stand, version)) for version in ("2", "3")}
+def test_a_person_moves_the_alias(stand: Standing, tmp_path: Path) -> None:
+    """A good version goes live through shadow and canary; a bad one comes back, with the reason in the pages."""
+    # Versions of its own: whichever tests came before, these two go through all stages.
+    good, bad = (
+        register(stand.settings, make_bundle(tmp_path / name, "binary", trees=trees))
+        for name, trees in (("good", 22), ("bad", 1))
+    )
     with chromium() as browser, stand.load() as heard:
         pages = RegistryPages(browser, f"http://127.0.0.1:{stand.settings.mlflow_port}")
 
-        pages.move_alias(MODEL, "champion", to="2")
-        stand.until(lambda status: settled(status, "2"), "version 2 live")
+        pages.move_alias(MODEL, "champion", to=good)
+        stand.until(lambda status: settled(status, good), "the good version live")
         canary, asked = heard.share("canary")
-        stand.until(lambda _: stand.aliases().get("serving") == "2", "the alias serving on version 2")
-        shown = pages.aliases(MODEL, "2")
+        stand.until(lambda _: stand.aliases().get("serving") == good, "the alias serving on the good version")
+        shown = pages.aliases(MODEL, good)
 
-        pages.move_alias(MODEL, "champion", to="3")
-        stand.until(lambda status: "3" in status["refused"], "version 3 refused")
-        back = {"champion": "2", "serving": "2"}.items()  # beside them, whatever other tests have left
-        stand.until(lambda _: back <= stand.aliases().items(), "the alias back on version 2")
-        reason = pages.tags(MODEL, "3")["twinscore.rollout"]
-        came_back = pages.aliases(MODEL, "2")
+        pages.move_alias(MODEL, "champion", to=bad)
+        stand.until(lambda status: bad in status["refused"], "the bad version refused")
+        back = {"champion": good, "serving": good}.items()  # beside them, whatever other tests have left
+        stand.until(lambda _: back <= stand.aliases().items(), "the alias back on the good version")
+        reason = pages.tags(MODEL, bad)["twinscore.rollout"]
+        came_back = pages.aliases(MODEL, good)
 
     low, high = binom.interval(0.999, asked, 0.2)
     print(f"\n{heard.statuses}; the canary had {canary} of {asked} entities")
@@ -65,9 +69,9 @@ def test_a_person_moves_the_alias(stand: Standing) -> None:
     assert {"champion", "serving"} == set(shown)
     assert {"champion", "serving"} == set(came_back)
     assert "rolled back" in reason
-    assert "3" not in {version for _, _, version, arm in heard.answers if arm == "live"}
-    assert ["started", "rolled_back"] == [one.kind for one in entries(stand, "3")][before["3"] :]
-    assert ["started", "live", "started", "rolled_back"] == [one.kind for one in entries(stand, "2")][before["2"] :]
+    assert bad not in {version for _, _, version, arm in heard.answers if arm == "live"}
+    assert ["started", "rolled_back"] == [one.kind for one in entries(stand, bad)]
+    assert ["started", "live", "started", "rolled_back"] == [one.kind for one in entries(stand, good)]
 
 
 def test_a_control_that_is_killed_goes_on_where_it_was(stand: Standing) -> None:

@@ -111,7 +111,7 @@ class Gateway:
         """For whom the cheaper way answers; None while full service is fast enough."""
         self._salt: bytes | None = None
         self._why_not: Callable[[], str] = str
-        self._trails: dict[str, Trail] = {}
+        self._trails: dict[tuple[str, str], Trail] = {}
         self._explain = explain or ExplainPolicy()
         self._explainers: dict[str, Explainer] = {}
         self._formats: dict[str, WireFormat] = {
@@ -273,10 +273,12 @@ class Gateway:
         return explainer
 
     def _trail(self, endpoint: Endpoint) -> Trail:
-        trail = self._trails.get(endpoint.bundle.digest)
+        # Not by digest alone: the same bundle under another number is recorded by that number.
+        key = (endpoint.version, endpoint.bundle.digest)
+        trail = self._trails.get(key)
         if trail is None:
             assert self._salt is not None
-            trail = self._trails[endpoint.bundle.digest] = Trail(endpoint, self._salt)
+            trail = self._trails[key] = Trail(endpoint, self._salt)
         return trail
 
     def _admit(self, call: Call) -> str:

@@ -69,7 +69,8 @@ class Switch:
         self._feeds = FeedTotals()
         self._ask_of = ask_of
         self._kind = kind
-        self._loaded: dict[str, _Loaded] = {}
+        # Not by digest alone: the same bundle under another number answers, and is counted, by that number.
+        self._loaded: dict[Target, _Loaded] = {}
         self._live: _Loaded | None = None
         self._arms: Arms | None = None
         self._lock = threading.Lock()
@@ -95,7 +96,7 @@ class Switch:
                 self.refused = {"epoch": routing.epoch, "code": getattr(error, "code", "error"), "why": why[:500]}
                 _log.error("routing_refused", model=routing.model, epoch=routing.epoch, why=why[:500])
                 raise
-        if routing.previous is not None and routing.previous.digest not in self._loaded:
+        if routing.previous is not None and routing.previous not in self._loaded:
             threading.Thread(target=self._warm, args=(routing,), name="warm", daemon=True).start()
 
     def check(self) -> None:
@@ -137,8 +138,9 @@ class Switch:
         self._count_challengers(routing, arms)
         self._gateway.swap(live.endpoint, arms)
         self._live, self._arms, self.routing = live, arms, routing
-        kept = {routing.live.digest, *([routing.previous.digest] if routing.previous is not None else [])}
-        self._loaded = {digest: loaded for digest, loaded in self._loaded.items() if digest in kept}
+        self._loaded = {
+            target: loaded for target, loaded in self._loaded.items() if target in (routing.live, routing.previous)
+        }
         going = set(before.shadows if before is not None else ()) - set(arms.shadows if arms is not None else ())
         for feed in going:
             threading.Thread(target=self._feeds.end, args=(feed,), name="shadow-end", daemon=True).start()
@@ -177,7 +179,7 @@ class Switch:
 
     def _count_scores_as(self, routing: Routing, live: _Loaded) -> None:
         """Count scores from now on in the bins of the live version and of the one before, as far as it is loaded."""
-        before = None if routing.previous is None else self._loaded.get(routing.previous.digest)
+        before = None if routing.previous is None else self._loaded.get(routing.previous)
         self._gateway.book.know([one.endpoint for one in (before, live) if one is not None])
 
     def _count_challengers(self, routing: Routing, arms: Arms | None) -> None:
@@ -187,7 +189,7 @@ class Switch:
             arms.callers[challenger.arm].book = self._gateway.book.arm(challenger.version, challenger.mode)
 
     def _load(self, target: Target) -> _Loaded:
-        found = self._loaded.get(target.digest)
+        found = self._loaded.get(target)
         if found is None:
             folder = self._bundles / target.digest
             endpoint = load_endpoint(
@@ -198,7 +200,7 @@ class Switch:
             found = _Loaded(endpoint, decode_rows([endpoint.example()], endpoint.bundle.contract)[0])
             endpoint.score(Asked(found.probe))  # the first score of a process costs more than the thousandth
             self._gateway.prepare(endpoint)
-            self._loaded[target.digest] = found
+            self._loaded[target] = found
         return found
 
     def _warm(self, routing: Routing) -> None:
