@@ -163,6 +163,24 @@ def test_nothing_is_answered_that_cannot_be_recorded(binary: Any) -> None:
     assert "could not be recorded" in refused.value.message()
 
 
+def test_calls_are_load_and_asking_for_health_is_none(front: Front, binary: Any) -> None:
+    """What a replica reports to be scaled by has the calls over gRPC, with their wait and the work of all threads."""
+    inputs = inputs_of(binary, whole(binary, 1))
+    with connected(front.grpc) as client:
+        for _ in range(20):
+            assert client.is_server_ready()
+        until = time.monotonic() + 30
+        while not front.load_state().answered_s and time.monotonic() < until:
+            client.infer("members", inputs)
+        state = front.load_state()
+
+    assert front.grpc is not None
+    assert 0 == front.listener.load.state().answered_s < state.answered_s
+    assert 0 < state.ongoing <= 1.5
+    assert 0 < state.busy <= 1
+    assert 0 < state.p99_ms
+
+
 def test_a_full_replica_says_that_it_is_ready(binary: Any) -> None:
     """Whether it lives and is ready is told while all that may wait do, so that no edge leaves it out for its load."""
     recorded = threading.Event()

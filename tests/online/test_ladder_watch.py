@@ -54,7 +54,7 @@ def test_a_load_step_degrades_and_its_end_takes_it_back(binary: Trained, cheap: 
         gateway, settings, listener_roster(settings), replica="r1", audit=AuditPolicy(reserve_mb=1),
         limits=ListenerLimits(max_wait_s=5),
     )  # fmt: skip
-    watch = LadderWatch(gateway, SPEC, SPEC.rules(None), front.listener, lake=settings.lake, cheap=cheap)
+    watch = LadderWatch(gateway, SPEC, SPEC.rules(None), front, lake=settings.lake, cheap=cheap)
     few, many = Load(front, binary.rows[0], 1, pause_s=0.05), Load(front, binary.rows[0], CLIENTS)
     try:
         few.start()
@@ -101,7 +101,7 @@ def test_a_promotion_to_the_cheap_version_leaves_full_service_only(
     settings = Settings(home=tmp_path)
     gateway = Gateway("members", binary.endpoint)
     front = Front(gateway, settings, listener_roster(settings), replica="r1", audit=AuditPolicy(reserve_mb=1))
-    watch = LadderWatch(gateway, SPEC, SPEC.rules(None), front.listener, lake=settings.lake, cheap=cheap, tick=False)
+    watch = LadderWatch(gateway, SPEC, SPEC.rules(None), front, lake=settings.lake, cheap=cheap, tick=False)
     try:
         watch.order(time.time() + 60, "test")
         watch.look()
@@ -183,9 +183,7 @@ def test_what_a_file_names_and_cannot_be_loaded_is_shown(binary: Trained, tmp_pa
     settings = Settings(home=tmp_path)
     gateway = Gateway("members", binary.endpoint)
     front = Front(gateway, settings, listener_roster(settings), replica="r1", audit=AuditPolicy(reserve_mb=1))
-    watch = LadderWatch(
-        gateway, SPEC, SPEC.rules(None), front.listener, lake=settings.lake, problem="no bundle", tick=False
-    )
+    watch = LadderWatch(gateway, SPEC, SPEC.rules(None), front, lake=settings.lake, problem="no bundle", tick=False)
     try:
         watch.order(time.time() + 60, "test")
         watch.look()

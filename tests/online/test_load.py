@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from twinscore.online.front import Front
 from twinscore.online.gateway import Gateway
 from twinscore.online.listener import ListenerLimits
-from twinscore.online.load import Load, LoadState, Turn, bucket_of, bucket_top_us, room_for
+from twinscore.online.load import Load, LoadState, Turn, bucket_of, bucket_top_us, room_for, state_of
 from twinscore.online.spec import AuditPolicy
 from twinscore.settings import Settings
 from twinscore.wiring import listener_roster
@@ -61,6 +61,25 @@ def test_the_state_is_of_the_last_seconds() -> None:
     assert LoadState(0, 0, 0, 0, 0) == empty
     assert (pytest.approx(0.5), 100, 0.25, 0) == (state.ongoing, state.answered_s, state.busy, state.shed_s)
     assert 200 < state.p99_ms < 250
+
+
+def test_listeners_of_one_process_add_up() -> None:
+    """Their requests, their time inside and their work; the percentile is that of all requests together."""
+    quick, slow, silent = Load(), Load(), Load()
+    for load, requests, took_ns, cpu_ns in ((quick, 990, 1_000_000, SECOND // 2), (slow, 10, 400_000_000, SECOND // 4)):
+        load.tick(0, 0)
+        for _ in range(requests):
+            load.answered(took_ns)
+        load.tick(2 * SECOND, 2 * cpu_ns)
+    state = state_of([quick, slow, silent])
+
+    assert quick.state() == state_of([quick, silent])
+    assert (pytest.approx((0.99 + 4.0) / 2), 500) == (state.ongoing, state.answered_s)
+    assert (0.75, quick.state().busy) == (state.busy, 0.5)
+    assert quick.state().p99_ms == state.p99_ms < 2
+    slow.answered(400_000_000)
+    slow.tick(3 * SECOND, 2 * SECOND)
+    assert 400 < state_of([quick, slow]).p99_ms < 500
 
 
 def test_a_thread_without_a_core_is_busy() -> None:

@@ -23,7 +23,7 @@ from twinscore.audit.places import STREAMS, model_folder
 from twinscore.audit.writer import SegmentWriter
 from twinscore.errors import AuditUnavailable, StoreError
 from twinscore.online.listener import HttpListener, ListenerLimits
-from twinscore.online.load import Load
+from twinscore.online.load import Load, LoadState, state_of
 from twinscore.online.spec import AuditPolicy
 from twinscore.ports.listener_roster import RENEW_S, Listener
 
@@ -153,6 +153,10 @@ class Front:
             self.unrecorded += piece.records
             return True
         return done
+
+    def load_state(self, last: int | None = None) -> LoadState:
+        """Return the last seconds of everything that listens here, all of the window or fewer."""
+        return state_of([self._load] if self.grpc is None else [self._load, self.grpc.load], last)
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Leave the roster, answer what was begun, and end listener and log."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,16 @@ import msgspec
 
 from twinscore.errors import RequestMalformed, SettingsInvalid
 from twinscore.online.app import GatewayApp
+from twinscore.online.load import Load
 from twinscore.online.wire.inference_grpc import call_of, response_of
 from twinscore.online.wire.inference_proto import MESSAGES, METHODS, SERVICE
 from twinscore.settings import address_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from twinscore.online.answer import Answer
+    from twinscore.online.call import Call
     from twinscore.online.gateway import Gateway
     from twinscore.online.reply_gate import Commit
 
@@ -33,6 +37,7 @@ _THREADS = 8
 """They wait for the loop, which does the work."""
 _PROBES = 16
 """Calls beyond those that may wait: an edge that cannot ask a full replica whether it is ready would leave it out."""
+_TICK_S = 1.0
 _BESIDE_DATA = 64 * 1024
 """Bytes of a message beside its tensors."""
 _CODES = {
@@ -66,13 +71,17 @@ class GrpcListener:
     def __init__(
         self, gateway: Gateway, *, host: str, ports: Sequence[int], commit: Commit | None, max_waiting: int
     ) -> None:
+        self.load = Load()
+        """Of predictions and metadata; those who ask for health are no load."""
+        self._cpu_ns: dict[int, int] = {}
+        """Of each thread that answers, since it began."""
         self._app = GatewayApp(gateway, commit=commit)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpc", daemon=True)
         self._probes = ThreadPoolExecutor(1, thread_name_prefix="grpc-health")
         self._server = grpc.server(
             ThreadPoolExecutor(_THREADS, thread_name_prefix="grpc"),
-            handlers=[grpc.method_handlers_generic_handler(SERVICE, {name: self._handler(name) for name in METHODS})],
+            handlers=[_Service(self._handler)],
             maximum_concurrent_rpcs=max_waiting + _PROBES,
             options=[
                 ("grpc.so_reuseport", 1),
@@ -88,6 +97,7 @@ class GrpcListener:
             self._loop.close()
             raise
         self._thread.start()
+        self._loop.call_soon_threadsafe(self._tick)
         self._server.start()
 
     def close(self, timeout_s: float = 10.0) -> None:
@@ -105,8 +115,8 @@ class GrpcListener:
             message = f"gRPC cannot listen at {host}:{port}; another program does. Choose another `grpc_port`."
             raise SettingsInvalid(message, setting="grpc_port", port=port) from error
 
-    def _handler(self, method: str) -> Any:
-        answer: Any = partial(self._answer, method)
+    def _handler(self, method: str, arrived_ns: int) -> Any:
+        answer: Any = partial(self._answer, method, arrived_ns)
         if method in _HEALTH:
             answer.experimental_thread_pool = self._probes  # grpc's own name: not behind the calls that wait
         return grpc.unary_unary_rpc_method_handler(
@@ -115,12 +125,25 @@ class GrpcListener:
             response_serializer=MESSAGES[f"{method}Response"].SerializeToString,
         )
 
-    def _answer(self, method: str, request: Any, context: grpc.ServicerContext) -> Any:
+    def _tick(self) -> None:
+        """Once a second, on the loop, which alone writes what is counted."""
+        self.load.tick(time.monotonic_ns(), time.thread_time_ns() + sum(list(self._cpu_ns.values())))
+        self._loop.call_later(_TICK_S, self._tick)
+
+    async def _counted(self, call: Call, arrived_ns: int, *, load: bool) -> Answer:
+        answer = await self._app.answer(call)
+        if load:
+            self.load.answered(time.monotonic_ns() - arrived_ns)
+        return answer
+
+    def _answer(self, method: str, arrived_ns: int, request: Any, context: grpc.ServicerContext) -> Any:
         try:
             call = call_of(method, request, _headers(context))
         except RequestMalformed as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.message)
-        answer = asyncio.run_coroutine_threadsafe(self._app.answer(call), self._loop).result()
+        coming = self._counted(call, arrived_ns, load=method not in _HEALTH)
+        answer = asyncio.run_coroutine_threadsafe(coming, self._loop).result()
+        self._cpu_ns[threading.get_ident()] = time.thread_time_ns()
         context.set_trailing_metadata((("x-request-id", call.request_id),))
         if answer.status == 200 or (method in _READY and answer.status == 503):
             return response_of(method, answer)
@@ -128,6 +151,22 @@ class GrpcListener:
         text = str(document.get("error") or document.get("detail") or "")
         context.abort(_CODES.get(answer.status, grpc.StatusCode.INTERNAL), text)
         return None  # not reached: abort raises
+
+
+class _Service(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Finds a call's handler when the call arrives, so that its wait for a thread is part of what it took.
+
+    Args:
+        handler: returns what answers a method, from when it arrived.
+    """
+
+    def __init__(self, handler: Callable[[str, int], Any]) -> None:
+        self._handler = handler
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Return what answers a call, None when there is no such method."""
+        service, _, method = handler_call_details.method.lstrip("/").partition("/")
+        return self._handler(method, time.monotonic_ns()) if service == SERVICE and method in METHODS else None
 
 
 def _headers(context: grpc.ServicerContext) -> dict[bytes, bytes]:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from twinscore.online.cheaper import CheapEndpoint
     from twinscore.online.degrade_spec import DegradeSpec
     from twinscore.online.endpoint import Endpoint
+    from twinscore.online.front import Front
     from twinscore.online.gateway import Gateway
     from twinscore.online.ladder import LadderRules
-    from twinscore.online.listener import HttpListener
     from twinscore.ports.listener_roster import ListenerRoster
 
 __all__ = ["LadderWatch", "ready_listeners"]
@@ -45,7 +45,7 @@ class LadderWatch:
         gateway: is told what to degrade.
         spec: what stands in for full service.
         rules: when.
-        listener: whose figures count.
+        front: whose figures count.
         lake: folder of the cache's files, among others.
         cheap: the cheaper version, loaded and verified; None where there is none.
         problem: why there is none although the file names one.
@@ -58,7 +58,7 @@ class LadderWatch:
         gateway: Gateway,
         spec: DegradeSpec,
         rules: LadderRules,
-        listener: HttpListener,
+        front: Front,
         *,
         lake: Path,
         cheap: CheapEndpoint | None = None,
@@ -72,7 +72,7 @@ class LadderWatch:
         self._gateway = gateway
         self._spec = spec
         self._rules = rules
-        self._listener = listener
+        self._front = front
         self._lake = lake
         self._cheap = cheap
         self._at_most = at_most
@@ -167,7 +167,7 @@ class LadderWatch:
             self._gateway.degrading = Degrading(way, share) if share else None
 
     def _seen(self, now_s: float) -> Seen:
-        load, room = self._listener.load.state(_WINDOW_S), self._listener.room
+        load, room = self._front.load_state(_WINDOW_S), self._front.listener.room
         self._requests.append((now_s, self._counts()[0]))
         (then_s, then), (_, now) = self._requests[0], self._requests[-1]
         return Seen(

@@ -13,9 +13,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["FIRST_ROOM", "Load", "LoadState", "Turn", "bucket_of", "bucket_top_us", "most_waiting", "room_for"]
+__all__ = [
+    "FIRST_ROOM",
+    "Load",
+    "LoadState",
+    "Turn",
+    "bucket_of",
+    "bucket_top_us",
+    "most_waiting",
+    "room_for",
+    "state_of",
+]
 
 FIRST_ROOM = 64
 """Requests inside at a time before anything is known."""
@@ -115,20 +125,12 @@ class Load:
 
     def state(self, last: int | None = None) -> LoadState:
         """Return the last seconds, all of the window or fewer; may be called from any thread."""
+        return state_of([self], last)
+
+    def seconds(self, last: int | None = None) -> Sequence[Second]:
+        """Return the last seconds one by one, all of the window or fewer; may be called from any thread."""
         seconds = list(self._seconds)
-        seconds = seconds if last is None else seconds[-last:]
-        if not seconds:
-            return LoadState(0.0, 0.0, 0.0, 0.0, 0.0)
-        took = [sum(counts) for counts in zip(*(second.took for second in seconds), strict=True)]
-        span_ns = sum(second.ns for second in seconds)
-        span_s = span_ns / 1e9
-        return LoadState(
-            sum(second.took_ns for second in seconds) / span_ns,  # Little: time inside per time that passed
-            sum(took) / span_s,
-            _quantile_us(took, 0.99) / 1e3,
-            min(1.0, sum(second.busy_ns for second in seconds) / span_ns),
-            sum(second.shed for second in seconds) / span_s,
-        )
+        return seconds if last is None else seconds[-last:]
 
 
 class Turn:
@@ -158,6 +160,27 @@ class Turn:
     def _end(self) -> None:
         self._last_ns = time.monotonic_ns() - self._begun_ns
         self._begun_ns = 0
+
+
+def state_of(loads: Sequence[Load], last: int | None = None) -> LoadState:
+    """Return the last seconds of a process from its listeners': they share one interpreter, so their work adds up."""
+    each = [seconds for load in loads if (seconds := load.seconds(last))]
+    if not each:
+        return LoadState(0.0, 0.0, 0.0, 0.0, 0.0)
+    spans_ns = [sum(second.ns for second in seconds) for seconds in each]
+
+    def total(of: Callable[[Second], float]) -> float:
+        """Add up what the listeners did per nanosecond."""
+        return sum(sum(map(of, seconds)) / span_ns for seconds, span_ns in zip(each, spans_ns, strict=True))
+
+    took = [sum(counts) for counts in zip(*(second.took for seconds in each for second in seconds), strict=True)]
+    return LoadState(
+        total(lambda second: second.took_ns),  # Little: time inside per time that passed
+        total(lambda second: sum(second.took)) * 1e9,
+        _quantile_us(took, 0.99) / 1e3,
+        min(1.0, total(lambda second: second.busy_ns)),
+        total(lambda second: second.shed) * 1e9,
+    )
 
 
 def most_waiting(second: Second, now: int, bound: int, max_wait_s: float) -> int:

@@ -116,10 +116,10 @@ class GatewayReplica:
         return self._app
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Return the listener's load; Serve asks every second and hands it to the policy in `scaling`."""
+        """Return the listeners' load; Serve asks every second and hands it to the policy in `scaling`."""
         if self._front is None:
             return {}
-        return dict(zip(STATS, self._front.listener.load.state(), strict=True))
+        return dict(zip(STATS, self._front.load_state(), strict=True))
 
     def check_health(self) -> None:
         """Score a reference row; Serve replaces the replica when this raises or hangs."""
@@ -168,7 +168,7 @@ def _ladder(
 
     def climb(front: Front) -> LadderWatch:
         return LadderWatch(
-            gateway, degrade, degrade.rules(spec.scaling.p99_ms), front.listener, lake=lake, cheap=found,
+            gateway, degrade, degrade.rules(spec.scaling.p99_ms), front, lake=lake, cheap=found,
             problem=problem, at_most=lambda: most == spec.replicas or ready_listeners(roster, gateway.model) >= most,
         )  # fmt: skip
 
