@@ -25,7 +25,8 @@ from twinscore.testing.models import make_bundle, make_rows
 from twinscore.wiring import model_store, open_rollout_store
 
 if TYPE_CHECKING:
-    from twinscore.bundle import Bundle
+    from twinscore.bundle.files import Bundle
+    from twinscore.ports.model_store import ModelVersion
 
 MODEL = "members"
 TREES = {"1": 20, "2": 21, "3": 1}
@@ -153,10 +154,23 @@ def settled(status: dict[str, Any], version: str) -> bool:
     return status["serving"] == version and status["rollout"] is None and status["settling"] is None
 
 
-def register(settings: Settings, bundle: Bundle) -> str:
-    """Register a bundle as the model's next version, and return its number."""
+def register(settings: Settings, bundle: Bundle) -> ModelVersion:
+    """Register a bundle as the model's next version."""
     tags = {"twinscore.bundle_digest": bundle.digest}
-    return model_store(settings).register(MODEL, bundle.folder, metrics={}, params={}, tags=tags).version
+    return model_store(settings).register(MODEL, bundle.folder, metrics={}, params={}, tags=tags)
+
+
+def control_process(stand: Standing) -> int:
+    """Return the process of the control's replica."""
+    from twinscore.stack.processes import members
+    from twinscore.stack.state import read_state, stack_id
+
+    state = read_state(stand.settings)
+    assert state is not None
+    found = members(stack_id(stand.settings.home), state.leaders)
+    titles = {one.pid: Path(f"/proc/{one.pid}/cmdline").read_text(encoding="utf-8") for one in found}
+    (pid,) = [pid for pid, title in titles.items() if "ServeReplica:twinscore-control" in title]
+    return pid
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from twinscore.wiring import alias_store, open_rollout_store
 
 from ..postgres import postgresql
 from .browser import RegistryPages, chromium
-from .standing import MODEL, Standing, entries, register, settled, standing
+from .standing import MODEL, Standing, control_process, entries, register, settled, standing
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -43,7 +43,7 @@ def test_a_person_moves_the_alias(stand: Standing, tmp_path: Path) -> None:
     """A good version goes live through shadow and canary; a bad one comes back, with the reason in the pages."""
     # Versions of its own: whichever tests came before, these two go through all stages.
     good, bad = (
-        register(stand.settings, make_bundle(tmp_path / name, "binary", trees=trees))
+        register(stand.settings, make_bundle(tmp_path / name, "binary", trees=trees)).version
         for name, trees in (("good", 22), ("bad", 1))
     )
     with chromium() as browser, stand.load() as heard:
@@ -258,19 +258,6 @@ def test_the_control_counts_by_itself(stand: Standing) -> None:
     assert f"{MODEL}: looked at " in answer["watching"][1]
     assert "What is counted" in httpx.get(f"{stand.control}/incidents", timeout=10).text
     assert (stand.settings.lake / "windows" / MODEL / "parts").is_dir()
-
-
-def control_process(stand: Standing) -> int:
-    """Return the process of the control's replica."""
-    from twinscore.stack.processes import members
-    from twinscore.stack.state import read_state, stack_id
-
-    state = read_state(stand.settings)
-    assert state is not None
-    found = members(stack_id(stand.settings.home), state.leaders)
-    titles = {one.pid: Path(f"/proc/{one.pid}/cmdline").read_text(encoding="utf-8") for one in found}
-    (pid,) = [pid for pid, title in titles.items() if "ServeReplica:twinscore-control" in title]
-    return pid
 
 
 @contextmanager

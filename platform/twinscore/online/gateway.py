@@ -273,13 +273,11 @@ class Gateway:
         return explainer
 
     def _trail(self, endpoint: Endpoint) -> Trail:
-        # Not by digest alone: the same bundle under another number is recorded by that number.
-        key = (endpoint.version, endpoint.bundle.digest)
-        trail = self._trails.get(key)
-        if trail is None:
+        key = endpoint.version, endpoint.bundle.digest  # the same bundle may be live under two numbers
+        if key not in self._trails:
             assert self._salt is not None
-            trail = self._trails[key] = Trail(endpoint, self._salt)
-        return trail
+            self._trails[key] = Trail(endpoint, self._salt)
+        return self._trails[key]
 
     def _admit(self, call: Call) -> str:
         """Return the id of who asks.
