@@ -94,6 +94,11 @@ def test_a_whole_version_is_read_step_by_step(platform: Settings, register: Regi
             r"card.json in the bundle (\S+) was changed",
         ),
         (lambda folder: (folder / "extra.py").write_text(""), "bundle", r"The bundle in (\S+) holds 'extra.py', which"),
+        (
+            lambda folder: folder.rename(folder.with_name("moved")),
+            "fetch",
+            r"The files of (\S+) lack the folder data/bundle,",
+        ),
         (lambda folder: None, "digest", r"The artifacts of (\S+) have digest .*, its tag says"),
         (with_another_loader, "bundle", r"(\S+) is a plain MLflow model .* twinscore adopt models:/"),
         (with_text("model.ubj", "{L"), "booster", r"model.ubj in (\S+) is not an XGBoost model"),

@@ -54,7 +54,7 @@ def bundle_inside(model_folder: Path, *, ref: str) -> Path:
 
     Raises:
         ModelNotReady: the model was not written by twinscore; the message says how to adopt it.
-        BundleInvalid: the folder is not an MLflow model, or its data path leads out of it.
+        BundleInvalid: the folder is not an MLflow model, or its data path leads nowhere or out of it.
     """
     try:
         described = yaml.safe_load((model_folder / "MLmodel").read_text(encoding="utf-8"))
@@ -71,6 +71,12 @@ def bundle_inside(model_folder: Path, *, ref: str) -> Path:
     inside = PurePosixPath(str(flavor.get("data", "")))
     if inside.is_absolute() or ".." in inside.parts or not inside.parts:
         message = f"The MLmodel of {ref} points to its data by {str(inside)!r}, which is not a folder inside the model."
+        raise BundleInvalid(message, ref=ref, data=str(inside))
+    if not (model_folder / inside).is_dir():
+        message = (
+            f"The files of {ref} lack the folder {inside}, in which its MLmodel says that the bundle is: "
+            "they were moved or removed after registration. Train or adopt the version again."
+        )
         raise BundleInvalid(message, ref=ref, data=str(inside))
     return model_folder / inside
 
