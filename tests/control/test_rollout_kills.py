@@ -36,8 +36,11 @@ INTO_S = 1.0
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
     """A stack of this module's own, with version 1 live."""
-    with standing(tmp_path_factory.mktemp("kills")) as found:
-        yield found
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("TWINSCORE_KILLS", "TWINSCORE_SEED"):  # no settings of the product
+            patch.delenv(name, raising=False)
+        with standing(tmp_path_factory.mktemp("kills")) as found:
+            yield found
 
 
 def test_a_control_that_is_killed_at_any_time(stand: Standing, tmp_path: Path) -> None:
