@@ -105,7 +105,7 @@ def test_what_a_row_costs_is_learnt(binary: Any) -> None:
     """After a slow row the next request within the same time is not begun."""
     gateway = Gateway("members", binary.endpoint, explain=ExplainPolicy(when="always", deadline_ms=1_000))
     gateway.prepare(binary.endpoint)
-    explainer = gateway._explainer(binary.endpoint)
+    explainer = gateway._explainers.of(binary.endpoint)
     explainer._row_s = 10.0
 
     assert ["over_deadline"] == [one["explanation_reason"] for one in ask(gateway, binary.rows[0])]

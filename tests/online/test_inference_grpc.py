@@ -182,7 +182,7 @@ def test_calls_are_load_and_asking_for_health_is_none(front: Front, binary: Any)
 
 
 def test_a_full_replica_says_that_it_is_ready(binary: Any) -> None:
-    """Whether it lives and is ready is told while all that may wait do, so that no edge leaves it out for its load."""
+    """While all that may wait do, it says that it lives and is ready; who else asks is refused, which is load, too."""
     recorded = threading.Event()
 
     def wait(payloads: Any) -> None:
@@ -199,6 +199,10 @@ def test_a_full_replica_says_that_it_is_ready(binary: Any) -> None:
             time.sleep(0.5)
             waiting = [one for one in calls if not one.done()]
             told = (client.is_server_live(client_timeout=10), client.is_server_ready(client_timeout=10))
+            refused = [_status(client, rows) for _ in range(5)]
+            until = time.monotonic() + 30
+            while not (shed_s := listener.load.state().shed_s) and time.monotonic() < until:
+                time.sleep(0.1)
             recorded.set()
             scores = {one.result().as_numpy("score")[0] for one in calls}
     finally:
@@ -206,6 +210,15 @@ def test_a_full_replica_says_that_it_is_ready(binary: Any) -> None:
         listener.close()
 
     assert (12, (True, True), 1) == (len(waiting), told, len(scores))
+    assert ["StatusCode.RESOURCE_EXHAUSTED"] * 5 == refused
+    assert 0 < shed_s
+
+
+def _status(client: Any, inputs: list[Any]) -> str:
+    """Return the code of a call that is refused."""
+    with pytest.raises(triton.InferenceServerException) as raised:
+        client.infer("members", inputs, client_timeout=10)
+    return str(raised.value.status())
 
 
 def test_replicas_share_a_port_and_strangers_do_not(binary: Any) -> None:

@@ -18,6 +18,7 @@ import structlog
 from twinscore.online.asked import Asked, Outcome, RowsRefusedError, Share
 from twinscore.online.caller import Caller, ChallengerFailedError
 from twinscore.online.endpoint import ROW_WISE_MAX
+from twinscore.online.hybrid import by_key_alone
 from twinscore.online.mirrored import encode_mirrored
 from twinscore.rollout.assign import arm_of, entity_id, place_of
 
@@ -157,7 +158,7 @@ class Arms:
             bucket, group = place_of(entity, self._salt)
             groups.append(group)
             found = arm_of(bucket, self.routing)
-            if found is None:
+            if found is None or by_key_alone(row):
                 live.append(position)
             else:
                 parts.setdefault(found.arm, Part(found, [])).positions.append(position)

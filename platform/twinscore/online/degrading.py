@@ -103,14 +103,14 @@ class Degrading:
         return Divided(stored, cheap) if stored or cheap else None
 
     def serve(
-        self, endpoint: Endpoint, asked: Asked, full: Callable[[Asked], Outcome], *, explaining: bool
+        self, endpoint: Endpoint, asked: Asked, full: Callable[..., Outcome], *, explaining: bool
     ) -> Served | None:
         """Answer a request, or return None when full service answers all of it.
 
         Args:
             endpoint: the live version; another one than this was made for is answered by full service.
             asked: the request.
-            full: scores rows in full service.
+            full: scores rows in full service; what it is told not to count is no evidence of the live version.
             explaining: whether a degraded row must say why it is not explained.
 
         Raises:
@@ -122,9 +122,7 @@ class Degrading:
         parts = self._answer(asked, divided, full, explaining=explaining)
         return Served(*self._together(parts), parts)
 
-    def _answer(
-        self, asked: Asked, divided: Divided, full: Callable[[Asked], Outcome], *, explaining: bool
-    ) -> list[Part]:
+    def _answer(self, asked: Asked, divided: Divided, full: Callable[..., Outcome], *, explaining: bool) -> list[Part]:
         """Return the parts of a request as they were answered: one when all rows went one way."""
         live, cheap = self.live, self.way.cheap
         rest = sorted(set(range(asked.n_rows)).difference(divided.stored, divided.cheap))
@@ -133,12 +131,14 @@ class Degrading:
             ways.append(_Way(cheap, divided.cheap, cheap.score, True))
         ways = [way for way in (*ways, _Way(live, rest, full, False)) if way.positions]
         found = []
+        counted = False
         try:
             for endpoint, positions, score, degraded in ways:
+                counted = counted or not degraded
                 some = _some(asked, positions)
                 outcome = score(some)
                 if outcome.faults and len(ways) > 1:
-                    return [self._whole(asked, full)]  # places of faults must be those of the whole request
+                    return [self._whole(asked, full, count=not counted)]
                 if degraded:
                     outcome.arm, outcome.degraded = self.label, True
                     if explaining:
@@ -147,7 +147,7 @@ class Degrading:
         except RowsRefusedError:
             if len(ways) == 1:
                 raise
-            return [self._whole(asked, full)]
+            return [self._whole(asked, full, count=not counted)]
         self.way.counted(sum([len(part.positions) for part in found if part.degraded]))
         return found
 
@@ -163,8 +163,9 @@ class Degrading:
         arm = self.label if all(part.degraded for part in parts) else "mixed"
         return self.live, Outcome([answers[place] for place in range(len(answers))], arm=arm, degraded=True)
 
-    def _whole(self, asked: Asked, full: Callable[[Asked], Outcome]) -> Part:
-        return Part(self.live, asked, full(asked), range(asked.n_rows), degraded=False)
+    def _whole(self, asked: Asked, full: Callable[..., Outcome], *, count: bool) -> Part:
+        """Answer all of a request in full service: places of faults must be those of the whole request."""
+        return Part(self.live, asked, full(asked, count=count), range(asked.n_rows), degraded=False)
 
     def _taken(self, asked: Asked) -> Sequence[int]:
         """Return the positions of the rows whose entity is in the share."""

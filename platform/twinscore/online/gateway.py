@@ -42,6 +42,7 @@ from twinscore.online.evidence_book import EvidenceBook
 from twinscore.online.explain import EXPLAIN_HEADER, Explainer
 from twinscore.online.metrics import CONTENT_TYPE, NOTHING, Metrics, Noted
 from twinscore.online.pages import PAGES, wrong_method
+from twinscore.online.per_version import PerVersion
 from twinscore.online.request import Limits
 from twinscore.online.spec import ExplainPolicy
 from twinscore.online.trail import Trail
@@ -111,9 +112,9 @@ class Gateway:
         """For whom the cheaper way answers; None while full service is fast enough."""
         self._salt: bytes | None = None
         self._why_not: Callable[[], str] = str
-        self._trails: dict[tuple[str, str], Trail] = {}
+        self._trails = PerVersion(self._make_trail)
         self._explain = explain or ExplainPolicy()
-        self._explainers: dict[str, Explainer] = {}
+        self._explainers = PerVersion(lambda version: Explainer(version, self._explain))
         self._formats: dict[str, WireFormat] = {
             "/predict": Native(partial=partial),
             "/invocations": Invocations(partial=partial),
@@ -128,12 +129,17 @@ class Gateway:
 
     def prepare(self, endpoint: Endpoint) -> None:
         """Make what a version's first callers would wait for: explainer and reader need seconds to be compiled."""
-        self._explainer(endpoint)
+        self._explainers.of(endpoint)
         endpoint.prepare()
 
     def swap(self, endpoint: Endpoint, arms: Arms | None = None) -> None:
         """Answer with another version and other arms from the next request on: one assignment, so never a mixture."""
         self._serving = (endpoint, arms)
+
+    def forget_but(self, kept: Sequence[Endpoint]) -> None:
+        """Let go of what was made for versions that are held no more."""
+        self._trails.forget_but(kept)
+        self._explainers.forget_but(kept)
 
     def record_with(self, salt: bytes, why_not: Callable[[], str]) -> None:
         """Make an audit record of every answer from now on.
@@ -190,18 +196,18 @@ class Gateway:
             answer = wire.write(call, endpoint, asked, outcome, "live")
             records: tuple[bytes, ...] = ()
             if self._salt is not None:
-                records = (self._trail(endpoint).answered(call, wire.name, caller, asked, outcome, answer.status),)
+                records = (self._trails.of(endpoint).answered(call, wire.name, caller, asked, outcome, answer.status),)
             if arms is not None:
                 arms.mirror(asked, outcome, call)
             return Reply(answer, records, Noted(wire.name, "", "live", asked.n_rows))
         except Exception as error:  # noqa: BLE001 - the promise is an answer to every request
             return self._failed(wire, call, caller, asked, error)
 
-    def _full(self, call: Call, endpoint: Endpoint, asked: Asked) -> Outcome:
+    def _full(self, call: Call, endpoint: Endpoint, asked: Asked, *, count: bool = True) -> Outcome:
         """Return what the live version makes of rows, counted and explained as the deployment says."""
-        outcome = self.book.score(endpoint, asked)
+        outcome = self.book.score(endpoint, asked) if count else endpoint.score(asked)
         if self._explains(call):
-            self._explainer(endpoint).explain(call, asked, outcome)
+            self._explainers.of(endpoint).explain(call, asked, outcome)
         return outcome
 
     def _explains(self, call: Call) -> bool:
@@ -214,7 +220,7 @@ class Gateway:
         records: list[bytes] = []
         if self._salt is not None:
             args = (call, wire.name, caller, answer.status, len(served.parts) == 1)
-            records = [self._trail(part.endpoint).part(part, *args) for part in served.parts]
+            records = [self._trails.of(part.endpoint).part(part, *args) for part in served.parts]
         return Reply(answer, records, Noted(wire.name, "", outcome.arm, asked.n_rows))
 
     async def _by_arms(
@@ -229,7 +235,7 @@ class Gateway:
             arms.mirror(asked, outcome, call)
             records: Sequence[bytes] = ()
             if self._salt is not None:
-                trail = self._trail(arms.endpoint)
+                trail = self._trails.of(arms.endpoint)
                 records = trail.by_share(call, wire.name, caller, asked, outcome, answer.status, arms.facts)
             return Reply(answer, records, Noted(wire.name, "", outcome.arm, asked.n_rows))
         except Exception as error:  # noqa: BLE001 - the promise is an answer to every request
@@ -264,20 +270,11 @@ class Gateway:
         endpoint = self.endpoint
         if self._salt is None or endpoint is None or refusal.code == "audit_unavailable":
             return ()
-        return (self._trail(endpoint).refused(call, wire.name, caller, asked, refusal),)
+        return (self._trails.of(endpoint).refused(call, wire.name, caller, asked, refusal),)
 
-    def _explainer(self, endpoint: Endpoint) -> Explainer:
-        explainer = self._explainers.get(endpoint.bundle.digest)
-        if explainer is None:
-            explainer = self._explainers[endpoint.bundle.digest] = Explainer(endpoint, self._explain)
-        return explainer
-
-    def _trail(self, endpoint: Endpoint) -> Trail:
-        key = endpoint.version, endpoint.bundle.digest  # the same bundle may be live under two numbers
-        if key not in self._trails:
-            assert self._salt is not None
-            self._trails[key] = Trail(endpoint, self._salt)
-        return self._trails[key]
+    def _make_trail(self, endpoint: Endpoint) -> Trail:
+        assert self._salt is not None  # or nothing is recorded
+        return Trail(endpoint, self._salt)
 
     def _admit(self, call: Call) -> str:
         """Return the id of who asks.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +35,8 @@ __all__ = ["GrpcListener"]
 
 _THREADS = 8
 """They wait for the loop, which does the work."""
-_PROBES = 16
-"""Calls beyond those that may wait: an edge that cannot ask a full replica whether it is ready would leave it out."""
+_BEYOND = 64
+"""Calls beyond those that may wait: whoever asks for health, and who is told that there is no room."""
 _TICK_S = 1.0
 _BESIDE_DATA = 64 * 1024
 """Bytes of a message beside its tensors."""
@@ -62,7 +62,8 @@ class GrpcListener:
         host: address to bind.
         ports: to bind; 0 takes a free one.
         commit: makes audit records durable before their answers leave; None where nothing is recorded.
-        max_waiting: requests at a time; further ones are refused at once.
+        max_waiting: predictions and metadata at a time; further ones are refused at once, and count as such. Health is
+            told all the same: an edge that cannot ask a full replica whether it is ready would leave it out.
 
     Raises:
         SettingsInvalid: a port is taken by another program.
@@ -78,11 +79,14 @@ class GrpcListener:
         self._app = GatewayApp(gateway, commit=commit)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpc", daemon=True)
+        self._max_waiting = max_waiting
+        self._calls = _Pool(_THREADS, thread_name_prefix="grpc")
         self._probes = ThreadPoolExecutor(1, thread_name_prefix="grpc-health")
+        self._refusals = ThreadPoolExecutor(1, thread_name_prefix="grpc-full")
         self._server = grpc.server(
-            ThreadPoolExecutor(_THREADS, thread_name_prefix="grpc"),
+            self._calls,
             handlers=[_Service(self._handler)],
-            maximum_concurrent_rpcs=max_waiting + _PROBES,
+            maximum_concurrent_rpcs=2 * max_waiting + _BEYOND,
             options=[
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", gateway.limits.max_body_bytes + _BESIDE_DATA),
@@ -103,7 +107,8 @@ class GrpcListener:
     def close(self, timeout_s: float = 10.0) -> None:
         """Take nothing new, answer what was begun, and end."""
         self._server.stop(timeout_s).wait(timeout_s + 1)
-        self._probes.shutdown(wait=False)
+        for pool in (self._calls, self._probes, self._refusals):
+            pool.shutdown(wait=False)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout_s)
         self._loop.close()
@@ -119,6 +124,10 @@ class GrpcListener:
         answer: Any = partial(self._answer, method, arrived_ns)
         if method in _HEALTH:
             answer.experimental_thread_pool = self._probes  # grpc's own name: not behind the calls that wait
+        elif self._calls.inside >= self._max_waiting:
+            refuse: Any = partial(self._refuse)
+            refuse.experimental_thread_pool = self._refusals
+            return grpc.unary_unary_rpc_method_handler(refuse)  # its message is not read
         return grpc.unary_unary_rpc_method_handler(
             answer,
             request_deserializer=MESSAGES[f"{method}Request"].FromString,
@@ -129,6 +138,14 @@ class GrpcListener:
         """Once a second, on the loop, which alone writes what is counted."""
         self.load.tick(time.monotonic_ns(), time.thread_time_ns() + sum(list(self._cpu_ns.values())))
         self._loop.call_later(_TICK_S, self._tick)
+
+    def _refuse(self, request: bytes, context: grpc.ServicerContext) -> None:
+        del request
+        self._loop.call_soon_threadsafe(self._shed)
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{self._max_waiting} calls wait already; try again later.")
+
+    def _shed(self) -> None:
+        self.load.shed += 1
 
     async def _counted(self, call: Call, arrived_ns: int, *, load: bool) -> Answer:
         answer = await self._app.answer(call)
@@ -151,6 +168,28 @@ class GrpcListener:
         text = str(document.get("error") or document.get("detail") or "")
         context.abort(_CODES.get(answer.status, grpc.StatusCode.INTERNAL), text)
         return None  # not reached: abort raises
+
+
+class _Pool(ThreadPoolExecutor):
+    """Threads that know how many calls wait for them or are being answered; only one thread submits."""
+
+    def __init__(self, max_workers: int, thread_name_prefix: str) -> None:
+        super().__init__(max_workers, thread_name_prefix)
+        self._lock = threading.Lock()
+        self.inside = 0
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        """Have a call answered, and count it until it is."""
+        with self._lock:
+            self.inside += 1
+        found = super().submit(call, *args, **named)
+        found.add_done_callback(self._left)
+        return found
+
+    def _left(self, call: Future[Any]) -> None:
+        del call
+        with self._lock:
+            self.inside -= 1
 
 
 class _Service(grpc.GenericRpcHandler):  # type: ignore[misc]

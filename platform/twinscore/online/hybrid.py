@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from twinscore.online.asked import Outcome
     from twinscore.online.request import Limits
 
-__all__ = ["HybridEndpoint", "endpoint_kind", "follow", "from_batch", "note_features"]
+__all__ = ["HybridEndpoint", "by_key_alone", "endpoint_kind", "follow", "from_batch", "note_features"]
 
 _LOOK_S = 2.0
 """Between two looks for newer files."""
@@ -213,6 +213,11 @@ class HybridEndpoint(Endpoint):
 def from_batch(row: Mapping[str, Any]) -> bool:
     """Tell whether the cache has a score for a decoded row, so that no model is asked."""
     return isinstance(row, _Row) and row.cached is not None
+
+
+def by_key_alone(row: Mapping[str, Any]) -> bool:
+    """Tell whether a decoded row was sent as its key, so that no other version can be asked about it."""
+    return isinstance(row, _Row) and row.key_only
 
 
 def note_features(prediction: Prediction, row: Mapping[str, Any]) -> None:

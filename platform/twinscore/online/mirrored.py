@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from twinscore.contract.stream import stream_of
+from twinscore.online.hybrid import by_key_alone
 
 if TYPE_CHECKING:
     from twinscore.contract.rows import RowDecoder
@@ -46,7 +47,8 @@ class Mirrored(NamedTuple):
 def encode_mirrored(endpoint: Endpoint, asked: Asked, outcome: Outcome, request_id: str) -> tuple[bytes, int]:
     """Return a message, and how many rows are in it: those that the live version answered itself.
 
-    It never leaves the machine: a process of the same version of this code reads it, which knows the contract.
+    Rows that were sent as a key alone stay out: no other version can be asked about them. The message never
+    leaves the machine: a process of the same version of this code reads it, which knows the contract.
     """
     head = request_id, endpoint.version, endpoint.bundle.digest
     if outcome.predictions is None:
@@ -63,7 +65,7 @@ def encode_mirrored(endpoint: Endpoint, asked: Asked, outcome: Outcome, request_
     rows = [
         (one.row, one.score, one.decision, row)
         for one, row in zip(outcome.predictions, cells, strict=True)
-        if not one.errors and (one.arm is msgspec.UNSET or one.arm == "live")
+        if not one.errors and (one.arm is msgspec.UNSET or one.arm == "live") and not by_key_alone(row)
     ]
     return _encode((*head, rows, None)), len(rows)
 

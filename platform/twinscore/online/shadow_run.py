@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["ShadowRun"]
 
 _TELL_S = 0.25
+_VERSIONS = 4
+"""Live versions whose bundles are held: rows of one before may still be on their way."""
 _log = structlog.get_logger("twinscore.online")
 
 
@@ -71,20 +73,20 @@ class ShadowRun:
         bundles = job.settings.lake.resolve() / "bundles"
         self._ring = Ring.open(path)
         self._book = EvidenceBook()
-        self._bundle_of = cache(lambda digest: read_bundle(bundles / digest))
+        self._bundle_of = lru_cache(_VERSIONS)(lambda digest: read_bundle(bundles / digest))
 
         def contract_of(digest: str) -> Contract:
             return self._bundle_of(digest).contract
 
-        self._live: dict[str, str] = {}
-        """Versions by digest: the one that answers, and the one before it."""
+        self._live: dict[tuple[str, str], _Live] = {}
+        """By version and digest: the one that answers, and the one before it."""
         self._log: ShadowLog | None = None
         if job.policy is not None:
             self._log = ShadowLog(
                 job.settings, job.model, job.policy, contract_of=contract_of, limits=log_limits, disk=disk
             )
         self._noted = NotedAsk(ask or serve_ask(job.shadow.app), job.shadow, self._book, lambda: self._ring.dropped)
-        decoder_of = cache(lambda digest: RowDecoder(contract_of(digest)))
+        decoder_of = lru_cache(_VERSIONS)(lambda digest: RowDecoder(contract_of(digest)))
         self._mirror = ShadowMirror(
             job.shadow, self._ring, self._noted, decoder_of=decoder_of, salt=job.salt, entity=job.entity,
             on_message=self._follow, on_compared=self._compared, limits=limits,
@@ -94,10 +96,11 @@ class ShadowRun:
 
     def _follow(self, message: Mirrored) -> None:
         """Count scores in the bins of the live version that answers, and of the one before."""
-        if next(reversed(self._live), None) != message.digest:
-            before = [one for one in self._live.items() if one[0] != message.digest][-1:]
-            self._live = dict([*before, (message.digest, message.version)])
-            self._book.know([_Live(version, self._bundle_of(digest)) for digest, version in self._live.items()])
+        key = message.version, message.digest
+        if next(reversed(self._live), None) != key:
+            before = [one for one in self._live.items() if one[0] != key][-1:]
+            self._live = dict([*before, (key, _Live(message.version, self._bundle_of(message.digest)))])
+            self._book.know(self._live.values())
 
     def _compared(self, rows: Sequence[Compared]) -> None:
         self._noted.compared(rows)

@@ -141,6 +141,7 @@ class Switch:
         self._loaded = {
             target: loaded for target, loaded in self._loaded.items() if target in (routing.live, routing.previous)
         }
+        self._gateway.forget_but([loaded.endpoint for loaded in self._loaded.values()])
         going = set(before.shadows if before is not None else ()) - set(arms.shadows if arms is not None else ())
         for feed in going:
             threading.Thread(target=self._feeds.end, args=(feed,), name="shadow-end", daemon=True).start()

@@ -60,8 +60,9 @@ def judge(
     found = []
     for gate, part in zip(gates, alpha_parts(gates, alpha / stages), strict=True):
         finding = _COMPARE[gate.measure.kind](gate, sides, part)
-        given = _given(gate, finding, sides)
-        outcome, why = _outcome(gate, finding, stale, live, given=given)
+        untimed = _untimed(gate, finding, sides.live)
+        given = _given(gate, finding, sides) and (gate.max is not None or not untimed)
+        outcome, why = _outcome(gate, finding, stale, live, given=given, alone=untimed)
         found.append(
             GateVerdict(
                 gate=gate.name, outcome=outcome, words=_words(gate, finding, live, why),
@@ -113,19 +114,29 @@ def _given(gate: Gate, finding: Finding, sides: Sides) -> bool:
     return gate.measure.kind == "paired" and mine.role == "shadow" and bool(live.decisions)
 
 
-def _outcome(gate: Gate, finding: Finding, stale: Sequence[str], live: str, *, given: bool) -> tuple[Outcome, str]:
-    """Return the outcome, and why it is not another one."""
+def _untimed(gate: Gate, finding: Finding, live: ArmEvidence | None) -> bool:
+    """Tell whether the live version answers without any answer that has a time: from a cache, or in bulk alone."""
+    if gate.measure.kind != "quantile" or finding.live_samples or live is None:
+        return False
+    return live.rows - live.refused_rows >= gate.least
+
+
+def _outcome(
+    gate: Gate, finding: Finding, stale: Sequence[str], live: str, *, given: bool, alone: bool
+) -> tuple[Outcome, str]:
+    """Return the outcome, and why it is not another one; `alone` it is not held against the live version."""
     measure = gate.measure
     if finding.beyond:
         return "fail", "proved" if measure.kind not in ("gauge", "count") else ""
     if not given:
-        return "inconclusive", "neither version has such figures, so it decides nothing"
+        who = f"version {live} has no" if alone else "neither version has"
+        return "inconclusive", f"{who} such figures, so it decides nothing"
     if finding.samples < gate.least:
         return (
             "inconclusive",
             f"waits for {gate.least:,} {measure.of}" if measure.of != "arms" else "waits for a figure",
         )
-    if gate.beside and _lacks_live(gate, finding):
+    if gate.beside and not alone and _lacks_live(gate, finding):
         return "inconclusive", f"version {live} has no figure to compare with"
     if _finite(finding.value) is None:
         return "inconclusive", "the figure is no number, or not comparable"
