@@ -225,23 +225,6 @@ def test_figures_that_neither_version_has_decide_nothing_where_the_gate_says_so(
     assert not verdicts(shadow, flips)["decision_flips"].dry_run
 
 
-def test_a_live_version_whose_answers_have_no_times_holds_nobody_up() -> None:
-    """It answers from a cache, or in bulk: beside it a latency decides nothing, and an absolute limit all the same."""
-    evidence = seen(arm("2", "canary", 5_000))
-    untimed = replace(
-        evidence, arms=(replace(evidence.arms[0], latency_ms=Histogram.empty(LATENCY_EDGES_MS)), *evidence.arms[1:])
-    )
-    young = replace(untimed, arms=(replace(untimed.arms[0], rows=3), *untimed.arms[1:]))
-    beside, absolute = Gate(metric="latency_ms_p95", times=2.0), Gate(metric="latency_ms_p95", max=50.0, times=2.0)
-    slow = replace(untimed, arms=(untimed.arms[0], arm("2", "canary", 5_000, **FAULTS["latency_ms_p95"])))
-
-    assert {"pass"} == outcomes(untimed)
-    assert verdicts(untimed, (beside,))["latency_ms_p95"].dry_run
-    assert not verdicts(young, (beside,))["latency_ms_p95"].dry_run
-    assert "pass" == verdicts(untimed, (absolute,))["latency_ms_p95"].outcome
-    assert "fail" == verdicts(slow, (absolute,))["latency_ms_p95"].outcome
-
-
 def test_late_answers_of_a_shadow_do_not_hold_up_the_canary() -> None:
     """Some pairs are counted when the shadow stage is over; no more will come, so nothing waits for them."""
     evidence = seen(arm("2", "canary", 5_000), pairs=(PairEvidence(version="2", n=1, flips=1),))
