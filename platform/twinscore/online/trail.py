@@ -116,17 +116,18 @@ class Trail:
 
     def refused(self, call: Call, operation: str, caller: str, asked: Asked | None, refusal: Refusal) -> bytes:
         """Return the record of a request that got no scores; `asked` is None when its body could not be read."""
-        rows = [] if asked is None or asked.table is not None else [self._row(list(row.values())) for row in asked.rows]
-        return self._record(
-            call,
-            operation,
-            caller,
-            refusal.status,
-            code=refusal.code,
-            rows=rows,
-            outputs=[None] * len(rows),
-            faults=_faults(refusal.faults, "" if asked is None else asked.at),
-        )
+        rows = {} if asked is None else self._unscored(asked)
+        faults = _faults(refusal.faults, "" if asked is None else asked.at)
+        return self._record(call, operation, caller, refusal.status, code=refusal.code, faults=faults, **rows)
+
+    def _unscored(self, asked: Asked) -> dict[str, Any]:
+        """Return the rows of a request, and that none has a score, in the form that an answer's record has them."""
+        if asked.table is not None:
+            nothing = [pa.nulls(asked.n_rows, field.type) for field in SCORE_SCHEMA]
+            scored = pa.table(nothing, schema=SCORE_SCHEMA)
+            return {"table": pack_table(self._masker.table(asked.table), scored)}
+        rows = [self._row(list(row.values())) for row in asked.rows]
+        return {"rows": rows, "outputs": [None] * len(rows)}
 
     def _record(self, call: Call, operation: str, caller: str, status: int, **fields: Any) -> bytes:
         now_ns = time.monotonic_ns()
