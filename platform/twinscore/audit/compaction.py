@@ -37,7 +37,7 @@ from twinscore.clock import SystemClock
 from twinscore.errors import AuditDamaged, StoreConflict, StoreUnavailable, TwinscoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from twinscore.audit.reader import Entry
@@ -159,11 +159,14 @@ class _Work:
             _log.error("audit_damaged", **facts)
             return Compacted(damaged=(damaged.message,))
         try:
-            tables = self._tables(entries)
-        except TwinscoreError as error:
-            _log.error("audit_waiting", path=str(path), reason=error.message)
-            return Compacted(waiting=(f"{path}: {error.message}",))
-        parts, done = self._write(stream, number, tables)
+            parts, done = self._write(stream, number, self._tables(entries))
+        except OSError:
+            raise  # of the disk, so of every segment
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one segment, the others are compacted
+            reason = error.message if isinstance(error, TwinscoreError) else f"{type(error).__name__}: {error}"
+            self._remove_parts(stream, number, ())
+            _log.error("audit_waiting", path=str(path), reason=reason)
+            return Compacted(waiting=(f"{path}: {reason}",))
         head = _compacted_head(segment, parts, done, self._now_us())
         write_file(self.disk, stream / file_name(number, "head"), encode_head(signed(head, self.key)))
         self.disk.unlink(path)
@@ -217,11 +220,15 @@ class _Work:
             self.disk.sync_folder(self.folder)
             name = path.relative_to(self.folder).as_posix()
             parts.append(Part(name, settled.table.num_rows, hashlib.sha256(data).hexdigest()))
-        listed = {part.name for part in parts}
+        self._remove_parts(stream, number, parts)
+        return parts, done
+
+    def _remove_parts(self, stream: Path, number: int, kept: Sequence[Part]) -> None:
+        """Remove what an attempt that came to no end has written of a segment."""
+        listed = {part.name for part in kept}
         for path in self.folder.glob(f"date=*/{part_name(stream.name, number, '*')}"):
             if path.relative_to(self.folder).as_posix() not in listed:
                 self.disk.unlink(path)
-        return parts, done
 
     def _seal_abandoned(self, stream: Path) -> None:
         """Seal what a killed writer left, and give its reserve back; a writer that is at work is left alone."""
