@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import structlog
 
+from twinscore.audit.contracts import contract_for
 from twinscore.audit.disk import Disk, write_file
 from twinscore.audit.earlier import EarlierRows
 from twinscore.audit.head import Head, Part, encode_head, signed
@@ -93,7 +94,7 @@ def compact_model(
     Args:
         folder: of the model's audit log.
         key: signs the heads.
-        contract_of: the contract of a bundle, by the bundle's digest.
+        contract_of: the contract of a bundle, by the bundle's digest, or one by its own.
         repeats_within_s: how far apart a request and its repeat are looked for.
 
     Raises:
@@ -129,7 +130,6 @@ class _Work:
     repeats_within_s: float
     clock: Clock
     disk: Disk
-    contracts: dict[str, Contract] = field(default_factory=dict)
 
     def stream(self, stream: Path) -> Compacted:
         """Compact what is sealed of one stream."""
@@ -180,26 +180,10 @@ class _Work:
         for entry in entries:
             day = datetime.fromtimestamp(entry.record.received_us / 1e6, UTC).date().isoformat()
             groups.setdefault((day, entry.record.contract_digest), []).append(entry)
-        return {group: table_of(members, self._contract(group[1], members)) for group, members in groups.items()}
-
-    def _contract(self, digest: str, entries: list[Entry]) -> Contract | None:
-        """Return the contract of records that name its digest.
-
-        A canary's records stand under the live version's contract, so not every bundle that they name carries it.
-        """
-        if not digest:
-            return None
-        bundles = list(dict.fromkeys([entry.record.bundle_digest for entry in entries]))
-        for bundle in bundles:
-            if digest in self.contracts:
-                break
-            contract = self.contract_of(bundle)
-            self.contracts[contract.digest] = contract
-        if digest not in self.contracts:
-            named = ", ".join([bundle[:12] for bundle in bundles])
-            message = f"Records name the contract {digest[:12]}, which no bundle of theirs has: {named}."
-            raise AuditDamaged(message, bundles=bundles, contract=digest)
-        return self.contracts[digest]
+        return {
+            group: table_of(members, contract_for(group[1], members, self.contract_of))
+            for group, members in groups.items()
+        }
 
     def _write(
         self, stream: Path, number: int, tables: dict[tuple[str, str], pa.Table]
