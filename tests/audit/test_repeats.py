@@ -73,3 +73,25 @@ def test_one_segment_that_fails_leaves_the_others_to_be_compacted(
     assert [f"q-{number}" for number in range(6)] == shown
     assert (1, 6, ()) == (later.segments, later.rows, later.waiting)
     assert [(), ()] == [state.faults for state in verify_model(tmp_path, KEY)]
+
+
+def test_the_same_id_of_another_caller_is_another_request(tmp_path: Path, bundle: Bundle) -> None:
+    """Callers choose ids, so two may choose alike, and one may ask by two protocols; a repeat has both alike."""
+    one, two = scored_records(bundle, 2)
+    first = msgspec.structs.replace(one, request_id="1", caller="key-1")
+    records = [
+        first,
+        msgspec.structs.replace(first, caller="key-2"),
+        msgspec.structs.replace(two, request_id="1", caller="key-3"),
+        msgspec.structs.replace(two, request_id="1", caller="key-1", path="invocations"),
+        first,
+    ]
+    write_log(tmp_path, records)
+    done = compact_model(tmp_path, KEY, lambda _: bundle.contract)
+    rows = [(row["caller"], row["path"], row["conflict"]) for row in log_rows(tmp_path)]
+
+    assert (4, 1, ()) == (done.rows, done.collapsed, done.conflicts)
+    assert [
+        ("key-1", "predict", False), ("key-2", "predict", False), ("key-3", "predict", False),
+        ("key-1", "invocations", False),
+    ] == rows  # fmt: skip

@@ -1,7 +1,8 @@
 """A request that was sent again is one row: identical repeats collapse, different ones are kept and marked; pure.
 
 An edge sends a request again when a replica died, so an answered request may have been recorded twice. What a row is
-known by: request id, row, model, version, role, and whether it was scored.
+known by: request id, row, model, version, role, caller, operation, and whether it was scored. Callers choose ids, so
+two of them may choose the same; what an edge sends again has caller and operation of the first time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Settled", "settle_repeats"]
 
-_IDENTITY = ("request_id", "row", "model", "version", "role")
+_IDENTITY = ("request_id", "row", "model", "version", "role", "caller", "path")
 _CONTENT = ("status", "code", *OUTPUTS, "fault_rules", "fault_columns")
 _NUMBERS = {32: pa.int32(), 64: pa.int64()}
 """What a time of so many bits is compared as."""
