@@ -33,7 +33,8 @@ def main() -> int:
     settings = load_settings()
     try:
         key = load_secret(audit_key(settings.home))
-        contract_of = contracts_in(bundle_store(settings).path)
+        bundles = bundle_store(settings)
+        contract_of = contracts_in(bundles.path, bundles.digests)
         spec = None if given.spec is None else load_serve_spec(given.spec)
         done = compact_model(open_log(settings.lake, given.model), key, contract_of)
         print(json.dumps({"event": "compacted", "model": given.model, **asdict(done)}))

@@ -37,6 +37,11 @@ class BundleFolder:
         """Tell whether the bundle with this SHA-256 is here, whole."""
         return self._folder(digest).is_dir()
 
+    def digests(self) -> list[str]:
+        """Return the digests of the bundles that are here, in order."""
+        found = self._root.iterdir() if self._root.is_dir() else ()
+        return sorted(path.name for path in found if _DIGEST.fullmatch(path.name))
+
     def path(self, digest: str) -> Path:
         """Return the folder of a bundle that is here."""
         folder = self._folder(digest)

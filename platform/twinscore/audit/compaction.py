@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import structlog
 
+from twinscore.audit.contracts import contract_for
 from twinscore.audit.disk import Disk, write_file
 from twinscore.audit.earlier import EarlierRows
 from twinscore.audit.head import Head, Part, encode_head, signed
@@ -37,7 +38,7 @@ from twinscore.clock import SystemClock
 from twinscore.errors import AuditDamaged, StoreConflict, StoreUnavailable, TwinscoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from twinscore.audit.reader import Entry
@@ -93,7 +94,7 @@ def compact_model(
     Args:
         folder: of the model's audit log.
         key: signs the heads.
-        contract_of: the contract of a bundle, by the bundle's digest.
+        contract_of: the contract of a bundle, by the bundle's digest, or one by its own.
         repeats_within_s: how far apart a request and its repeat are looked for.
 
     Raises:
@@ -129,7 +130,6 @@ class _Work:
     repeats_within_s: float
     clock: Clock
     disk: Disk
-    contracts: dict[str, Contract] = field(default_factory=dict)
 
     def stream(self, stream: Path) -> Compacted:
         """Compact what is sealed of one stream."""
@@ -159,11 +159,14 @@ class _Work:
             _log.error("audit_damaged", **facts)
             return Compacted(damaged=(damaged.message,))
         try:
-            tables = self._tables(entries)
-        except TwinscoreError as error:
-            _log.error("audit_waiting", path=str(path), reason=error.message)
-            return Compacted(waiting=(f"{path}: {error.message}",))
-        parts, done = self._write(stream, number, tables)
+            parts, done = self._write(stream, number, self._tables(entries))
+        except OSError:
+            raise  # of the disk, so of every segment
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one segment, the others are compacted
+            reason = error.message if isinstance(error, TwinscoreError) else f"{type(error).__name__}: {error}"
+            self._remove_parts(stream, number, ())
+            _log.error("audit_waiting", path=str(path), reason=reason)
+            return Compacted(waiting=(f"{path}: {reason}",))
         head = _compacted_head(segment, parts, done, self._now_us())
         write_file(self.disk, stream / file_name(number, "head"), encode_head(signed(head, self.key)))
         self.disk.unlink(path)
@@ -177,26 +180,10 @@ class _Work:
         for entry in entries:
             day = datetime.fromtimestamp(entry.record.received_us / 1e6, UTC).date().isoformat()
             groups.setdefault((day, entry.record.contract_digest), []).append(entry)
-        return {group: table_of(members, self._contract(group[1], members)) for group, members in groups.items()}
-
-    def _contract(self, digest: str, entries: list[Entry]) -> Contract | None:
-        """Return the contract of records that name its digest.
-
-        A canary's records stand under the live version's contract, so not every bundle that they name carries it.
-        """
-        if not digest:
-            return None
-        bundles = list(dict.fromkeys([entry.record.bundle_digest for entry in entries]))
-        for bundle in bundles:
-            if digest in self.contracts:
-                break
-            contract = self.contract_of(bundle)
-            self.contracts[contract.digest] = contract
-        if digest not in self.contracts:
-            named = ", ".join([bundle[:12] for bundle in bundles])
-            message = f"Records name the contract {digest[:12]}, which no bundle of theirs has: {named}."
-            raise AuditDamaged(message, bundles=bundles, contract=digest)
-        return self.contracts[digest]
+        return {
+            group: table_of(members, contract_for(group[1], members, self.contract_of))
+            for group, members in groups.items()
+        }
 
     def _write(
         self, stream: Path, number: int, tables: dict[tuple[str, str], pa.Table]
@@ -217,11 +204,15 @@ class _Work:
             self.disk.sync_folder(self.folder)
             name = path.relative_to(self.folder).as_posix()
             parts.append(Part(name, settled.table.num_rows, hashlib.sha256(data).hexdigest()))
-        listed = {part.name for part in parts}
+        self._remove_parts(stream, number, parts)
+        return parts, done
+
+    def _remove_parts(self, stream: Path, number: int, kept: Sequence[Part]) -> None:
+        """Remove what an attempt that came to no end has written of a segment."""
+        listed = {part.name for part in kept}
         for path in self.folder.glob(f"date=*/{part_name(stream.name, number, '*')}"):
             if path.relative_to(self.folder).as_posix() not in listed:
                 self.disk.unlink(path)
-        return parts, done
 
     def _seal_abandoned(self, stream: Path) -> None:
         """Seal what a killed writer left, and give its reserve back; a writer that is at work is left alone."""

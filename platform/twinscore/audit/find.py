@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from twinscore.audit.contracts import contract_for
 from twinscore.audit.places import parse_part
 from twinscore.audit.reader import read_model
 from twinscore.audit.rows import table_of
@@ -36,8 +37,11 @@ def find_request(
     Args:
         folder: of the model's audit log.
         request_id: as the answer said it.
-        contract_of: the contract of a bundle, by the bundle's digest.
+        contract_of: the contract of a bundle, by the bundle's digest, or one by its own.
         on_damage: is told of a segment that cannot be read; None raises.
+
+    Raises:
+        BundleInvalid: no bundle at hand has the contract of a record.
     """
     found: list[pa.Table] = []
     for path in sorted(folder.glob("date=*/part-*.parquet")):
@@ -54,8 +58,7 @@ def find_request(
     for entry in read_model(folder, on_damage=on_damage):
         record = entry.record
         if record.request_id == request_id:
-            contract = contract_of(record.bundle_digest) if record.contract_digest else None
-            found.append(table_of([entry], contract))
+            found.append(table_of([entry], contract_for(record.contract_digest, [entry], contract_of)))
     return found
 
 

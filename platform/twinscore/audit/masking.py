@@ -29,6 +29,7 @@ class Masker:
         self._salt = salt
         self._hashed = [place for place, column in enumerate(contract.columns) if column.audit == "hash"]
         self._dropped = [place for place, column in enumerate(contract.columns) if column.audit == "drop"]
+        self._marks = {column.name: column.audit for column in contract.columns if column.audit != "keep"}
         self._key_is_marked = any(contract.column(name).audit != "keep" for name in contract.key)
 
     @property
@@ -45,6 +46,18 @@ class Masker:
         for place in self._dropped:
             masked[place] = None
         return masked
+
+    @property
+    def marked(self) -> frozenset[str]:
+        """Names of the columns that the contract marks."""
+        return frozenset(self._marks)
+
+    def cell(self, name: str, cell: Any) -> Any:
+        """Return a cell of a column as the log may have it."""
+        mark = self._marks.get(name, "keep")
+        if mark == "keep" or cell is None:
+            return cell
+        return hash_cell(cell, self._salt) if mark == "hash" else None
 
     def table(self, table: pa.Table) -> pa.Table:
         """Return a table, (n_rows, contract columns), as the log may have it; hashes are text, dropped columns null."""

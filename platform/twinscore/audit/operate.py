@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
+from twinscore.audit.contracts import or_by_its_own
 from twinscore.audit.find import find_request
 from twinscore.audit.places import model_folder
 from twinscore.audit.replay import Replayed, replay_rows
@@ -14,7 +15,7 @@ from twinscore.audit.tombstone import read_tombstones
 from twinscore.errors import FileUnreadable, ModelNotFound, near
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from twinscore.bundle.files import Bundle
@@ -48,30 +49,45 @@ def open_log(lake: Path, model: str) -> Path:
     return folder
 
 
-def contracts_in(path_of: Callable[[str], Path]) -> Callable[[str], Contract]:
-    """Return what gives the contract of a bundle by its digest; `path_of` gives the bundle's folder."""
+def contracts_in(
+    path_of: Callable[[str], Path], digests: Callable[[], Iterable[str]] = tuple
+) -> Callable[[str], Contract]:
+    """Return what gives the contract of a bundle by the bundle's digest, or one by its own.
+
+    Args:
+        path_of: gives a bundle's folder.
+        digests: lists the bundles among which one with a contract is looked for.
+    """
 
     @cache
     def contract_of(digest: str) -> Contract:
         return _bundle(path_of, digest).contract
 
-    return contract_of
+    return or_by_its_own(contract_of, path_of, digests)
 
 
 def replay_request(
     folder: Path,
     request_id: str,
     path_of: Callable[[str], Path],
+    digests: Callable[[], Iterable[str]] = tuple,
     *,
     on_damage: Callable[[AuditDamaged], None] | None = None,
 ) -> list[Replayed]:
     """Find a request in the log and score it again: one answer for each time that it was recorded.
 
+    Args:
+        folder: of the model's audit log.
+        request_id: as the answer said it.
+        path_of: gives a bundle's folder.
+        digests: lists the bundles among which one with a contract is looked for.
+        on_damage: is told of a segment that cannot be read; None raises.
+
     Raises:
         ModelNotFound: the log does not have the request; the message says which days were removed on purpose.
         BundleInvalid: the bundle that answered is not in the store, or its files were changed.
     """
-    tables = find_request(folder, request_id, contracts_in(path_of), on_damage=on_damage)
+    tables = find_request(folder, request_id, contracts_in(path_of, digests), on_damage=on_damage)
     answers: list[Replayed] = []
     for table in tables:
         for digest in dict.fromkeys(table.column("bundle_digest").to_pylist()):

@@ -1,7 +1,8 @@
 """A request that was sent again is one row: identical repeats collapse, different ones are kept and marked; pure.
 
 An edge sends a request again when a replica died, so an answered request may have been recorded twice. What a row is
-known by: request id, row, model, version, role, and whether it was scored.
+known by: request id, row, model, version, role, caller, operation, and whether it was scored. Callers choose ids, so
+two of them may choose the same; what an edge sends again has caller and operation of the first time.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Settled", "settle_repeats"]
 
-_IDENTITY = ("request_id", "row", "model", "version", "role")
+_IDENTITY = ("request_id", "row", "model", "version", "role", "caller", "path")
 _CONTENT = ("status", "code", *OUTPUTS, "fault_rules", "fault_columns")
+_NUMBERS = {32: pa.int32(), 64: pa.int64()}
+"""What a time of so many bits is compared as."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -85,7 +88,14 @@ def _of(table: pa.Table, suspects: pa.Array) -> Iterator[tuple[int, tuple[Any, .
     rows = table.take(places)
     features = [name for name in table.column_names if name.startswith(FEATURE)]
     identities = rows.select(list(_IDENTITY)).to_pylist()
-    contents = rows.select([*_CONTENT, *features]).to_pylist()
+    contents = _plain(rows.select([*_CONTENT, *features])).to_pylist()
     for place, identity, content in zip(places.to_pylist(), identities, contents, strict=True):
         scored = content["score"] is not None
         yield place, (*identity.values(), scored), _encode(list(content.values()))
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Return times as whole numbers, because Arrow has times that Python has not: those after the year 9999."""
+    fields = [pa.field(one.name, _NUMBERS.get(one.type.bit_width, one.type)) if pa.types.is_temporal(one.type) else one
+              for one in table.schema]  # fmt: skip
+    return table.cast(pa.schema(fields))

@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from twinscore.audit.checks import checks_between
+from twinscore.audit.contracts import contract_for
 from twinscore.audit.disk import Disk
 from twinscore.audit.head import decode_head
 from twinscore.audit.places import STREAMS, file_name
 from twinscore.audit.reader import entries_of, read_segment
 from twinscore.audit.rows import table_of
 from twinscore.audit.tombstone import is_removed
-from twinscore.errors import AuditDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,12 +101,13 @@ def read_watched(
 
     Args:
         folder: of the model's audit log.
-        contract_of: the contract of a bundle, by the bundle's digest.
+        contract_of: the contract of a bundle, by the bundle's digest, or one by its own.
         columns: picks from the columns that there are, told which bundles answered some of the rows. The request's id
             comes in any case where rows may be the platform's own checks, see `audit.checks`.
 
     Raises:
         AuditDamaged: the piece is damaged.
+        BundleInvalid: no bundle at hand has the contract of some of its records.
         FileNotFoundError: it is gone.
     """
     disk = disk or Disk()
@@ -152,18 +153,6 @@ def _records(
     for entry in entries:
         by_contract.setdefault(entry.record.contract_digest, []).append(entry)
     for digest, members in by_contract.items():
-        table = table_of(members, _contract(digest, members, contract_of) if digest else None)
+        table = table_of(members, contract_for(digest, members, contract_of))
         digests = list(dict.fromkeys([entry.record.bundle_digest for entry in members]))
         yield table.select(list(dict.fromkeys([*columns(table.column_names, digests), "request_id"])))
-
-
-def _contract(digest: str, entries: Sequence[Entry], contract_of: Callable[[str], Contract]) -> Contract:
-    """Return the contract that records name; a canary's stand under the live version's, which its bundle has not."""
-    bundles = list(dict.fromkeys([entry.record.bundle_digest for entry in entries]))
-    for bundle in bundles:
-        contract = contract_of(bundle)
-        if contract.digest == digest:
-            return contract
-    named = ", ".join([bundle[:12] for bundle in bundles])
-    message = f"Records name the contract {digest[:12]}, which no bundle of theirs has: {named}."
-    raise AuditDamaged(message, bundles=bundles, contract=digest)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from twinscore.audit.contracts import contract_for
 from twinscore.audit.disk import Disk
 from twinscore.audit.head import decode_head
 from twinscore.audit.places import STREAMS, file_name, numbers, streams
@@ -83,10 +84,13 @@ def read_piece(
 
     Args:
         folder: of the model's audit log.
-        contract_of: the contract of a bundle, by the bundle's digest.
+        contract_of: the contract of a bundle, by the bundle's digest, or one by its own.
         window: of `received_at`.
         roles: whose rows.
         on_damage: is told of a segment that cannot be read; None raises.
+
+    Raises:
+        BundleInvalid: no bundle at hand has the contract of some of the records.
     """
     disk = disk or Disk()
     stream = folder / STREAMS / piece.stream
@@ -138,5 +142,5 @@ def _uncompacted(
         record = entry.record
         if record.role in roles and record.contract_digest and first <= record.received_us < end:
             by_contract.setdefault(record.contract_digest, []).append(entry)
-    tables = [table_of(members, contract_of(members[0].record.bundle_digest)) for members in by_contract.values()]
+    tables = [table_of(members, contract_for(digest, members, contract_of)) for digest, members in by_contract.items()]
     return [table.filter(pc.field("row").is_valid()) for table in tables]

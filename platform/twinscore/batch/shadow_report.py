@@ -134,7 +134,8 @@ def _logged(
     settings: Settings, log: Path, candidate: Bundle, window: Window, columns: Sequence[str]
 ) -> tuple[pa.Table, dict[str, Any]]:
     """Pair the live version's records with those of the shadow."""
-    contract_of = contracts_in(bundle_store(settings).path)
+    bundles = bundle_store(settings)
+    contract_of = contracts_in(bundles.path, bundles.digests)
     lives, shadows, damaged = [], [], []
     for piece in pieces_of(log):
         tables = read_piece(

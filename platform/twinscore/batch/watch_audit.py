@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from twinscore.audit.window import Piece
     from twinscore.batch.watch_labels import KnownLabels
     from twinscore.bundle.files import Bundle
+    from twinscore.contract.model import Contract
     from twinscore.monitoring.plan import Plan
     from twinscore.monitoring.spec import MonitorSpec
 
@@ -112,6 +113,7 @@ def count_piece(
     salt: bytes,
     labels: KnownLabels | None = None,
     glance: bool = False,
+    contract_of: Callable[[str], Contract] | None = None,
 ) -> CountedPiece | None:
     """Count every record of a piece of the log in `folder`, but the platform's own checks; None when it is gone.
 
@@ -121,17 +123,19 @@ def count_piece(
         salt: of the audit log; tells checks from traffic.
         labels: outcomes; None where none are watched.
         glance: only look which outcomes are known, and count nothing.
+        contract_of: the contract of a bundle, by the bundle's digest, or one by its own; None asks `bundle_of`.
 
     Raises:
         AuditDamaged: the piece cannot be read.
-        BundleInvalid: a version that answered is not at hand.
+        BundleInvalid: a version that answered is not at hand, or no bundle has the contract that records name.
     """
     reading = _Reading(bundle_of, spec, labels, glance=glance)
     state = piece_state(folder, piece)
     if state is None:
         return None
     try:
-        chain, tables = read_watched(folder, piece, lambda digest: reading.bundle(digest).contract, reading.columns)
+        known = contract_of or (lambda digest: reading.bundle(digest).contract)
+        chain, tables = read_watched(folder, piece, known, reading.columns)
     except FileNotFoundError:
         return None
     found = Contribution()

@@ -41,6 +41,7 @@ class WatchSource:
     """The actor: keeps bundles and labels, and counts one source per call."""
 
     def __init__(self, job: WatchJob) -> None:
+        from twinscore.audit.contracts import or_by_its_own
         from twinscore.audit.head import load_secret
         from twinscore.batch.watch_labels import KnownLabels
         from twinscore.bundle.lean import import_xgboost_lean
@@ -51,6 +52,9 @@ class WatchSource:
         self._job = job
         self._store_of_bundles = bundles_in(Path(job.lake))
         self._bundles: dict[str, Bundle] = {}
+        self._contract_of = or_by_its_own(
+            lambda digest: self._bundle(digest).contract, self._store_of_bundles.path, self._store_of_bundles.digests
+        )
         self._length = period(job.spec.window, "window")
         self._store = window_store(Path(job.lake), job.model)
         self._now = datetime.fromisoformat(job.now)
@@ -109,6 +113,7 @@ class WatchSource:
             return count_piece(
                 model_folder(Path(job.lake), job.model), source.piece, model=job.model, bundle_of=self._bundle,
                 spec=job.spec, length=self._length, salt=self._salt, labels=self._labels, glance=glance,
+                contract_of=self._contract_of,
             )  # fmt: skip
         run = open_run(Path(source.folder))
         bundle = self._bundle(run.manifest["bundle_digest"])

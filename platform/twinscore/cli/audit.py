@@ -78,9 +78,9 @@ def compact_command(model: _Model, json_: _Json = False) -> None:
     from twinscore.wiring import bundle_store
 
     settings = load_settings()
-    done = compact_model(
-        open_log(settings.lake, model), load_secret(audit_key(settings.home)), contracts_in(bundle_store(settings).path)
-    )
+    bundles = bundle_store(settings)
+    contract_of = contracts_in(bundles.path, bundles.digests)
+    done = compact_model(open_log(settings.lake, model), load_secret(audit_key(settings.home)), contract_of)
     if json_:
         typer.echo(json.dumps(asdict(done), indent=1))
     else:
@@ -185,8 +185,9 @@ def replay_command(
 
     settings = load_settings()
     errors = Console(stderr=True)
+    bundles = bundle_store(settings)
     answers = replay_request(
-        open_log(settings.lake, model), request_id, bundle_store(settings).path, on_damage=_told(errors)
+        open_log(settings.lake, model), request_id, bundles.path, bundles.digests, on_damage=_told(errors)
     )
     if json_:
         typer.echo(json.dumps([asdict(answer) for answer in answers], indent=1, default=str))

@@ -73,7 +73,7 @@ class AuditRows:
         """
         bundles = bundle_store(self.settings)
         bundle_of = cache(lambda digest: read_bundle(bundles.path(digest)))
-        contract_of = contracts_in(bundles.path)
+        contract_of = contracts_in(bundles.path, bundles.digests)
         labels = None
         if self.spec.labels is not None:
             path = placed_labels(self.spec.labels, self.settings.lake.resolve())

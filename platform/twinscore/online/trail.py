@@ -13,6 +13,7 @@ import pyarrow as pa
 from twinscore.audit.masking import Masker
 from twinscore.audit.record import AuditRecord, Role, encode_record, pack_table
 from twinscore.online.asked import Asked, Outcome
+from twinscore.online.masked_outputs import masked_outputs, output_cells
 from twinscore.scoring.table import SCORE_SCHEMA
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from twinscore.online.degrading import Part
     from twinscore.online.endpoint import Endpoint
 
-__all__ = ["Trail", "entity_text", "output_cells"]
+__all__ = ["Trail", "entity_text"]
 
 _MOST_FAULTS = 20
 """Faults kept of one request; the answer listed more."""
@@ -46,6 +47,7 @@ class Trail:
         self._role: Role = role
         self._masker = Masker(contract, salt)
         self._row: Callable[[list[Any]], list[Any]] = _as_it_is if self._masker.idle else self._masker.row
+        self._outputs = output_cells if self._masker.idle else masked_outputs(endpoint.bundle.spec, self._masker)
         self._key = tuple(contract.key)
         self._facts: dict[str, Any] = {
             "model": endpoint.model,
@@ -71,7 +73,7 @@ class Trail:
             status,
             entity=self._entity(asked),
             rows=[self._row(list(row.values())) for row in asked.rows],
-            outputs=[output_cells(prediction) for prediction in outcome.predictions or ()],
+            outputs=[self._outputs(prediction) for prediction in outcome.predictions or ()],
             faults=_faults(outcome.faults, asked.at),
             **_origins(outcome.predictions or ()),
             **more,
@@ -114,17 +116,18 @@ class Trail:
 
     def refused(self, call: Call, operation: str, caller: str, asked: Asked | None, refusal: Refusal) -> bytes:
         """Return the record of a request that got no scores; `asked` is None when its body could not be read."""
-        rows = [] if asked is None or asked.table is not None else [self._row(list(row.values())) for row in asked.rows]
-        return self._record(
-            call,
-            operation,
-            caller,
-            refusal.status,
-            code=refusal.code,
-            rows=rows,
-            outputs=[None] * len(rows),
-            faults=_faults(refusal.faults, "" if asked is None else asked.at),
-        )
+        rows = {} if asked is None else self._unscored(asked)
+        faults = _faults(refusal.faults, "" if asked is None else asked.at)
+        return self._record(call, operation, caller, refusal.status, code=refusal.code, faults=faults, **rows)
+
+    def _unscored(self, asked: Asked) -> dict[str, Any]:
+        """Return the rows of a request, and that none has a score, in the form that an answer's record has them."""
+        if asked.table is not None:
+            nothing = [pa.nulls(asked.n_rows, field.type) for field in SCORE_SCHEMA]
+            scored = pa.table(nothing, schema=SCORE_SCHEMA)
+            return {"table": pack_table(self._masker.table(asked.table), scored)}
+        rows = [self._row(list(row.values())) for row in asked.rows]
+        return {"rows": rows, "outputs": [None] * len(rows)}
 
     def _record(self, call: Call, operation: str, caller: str, status: int, **fields: Any) -> bytes:
         now_ns = time.monotonic_ns()
@@ -169,24 +172,6 @@ def entity_text(row: Mapping[str, Any], key: Sequence[str]) -> str:
     '7|b'
     """
     return str(row[key[0]]) if len(key) == 1 else "|".join([str(row[name]) for name in key])
-
-
-def output_cells(prediction: Prediction) -> list[Any] | None:
-    """Return a prediction as `OUTPUTS` has it; None for a refused row."""
-    uncertainty = prediction.uncertainty
-    if uncertainty is None:
-        return None
-    return [
-        prediction.score,
-        prediction.decision,
-        uncertainty.lower,
-        uncertainty.upper,
-        uncertainty.prediction_set,
-        uncertainty.value,
-        prediction.review,
-        prediction.review_reason,
-        prediction.explanation,
-    ]
 
 
 def _origins(predictions: Sequence[Prediction]) -> dict[str, Any]:

@@ -17,6 +17,10 @@ class BundleStore(Protocol):
         """Tell whether the bundle with this SHA-256 is here, whole."""
         ...
 
+    def digests(self) -> list[str]:
+        """Return the digests of the bundles that are here, in order."""
+        ...
+
     def publish(self, folder: Path) -> str:
         """Verify the bundle in `folder`, keep a copy under its digest, and return the digest.
 
