@@ -41,7 +41,7 @@ class Converged:
     live: Target | None
     """What the routing in force says; None when the model is not served."""
     ready: bool = False
-    """Whether everything that is wanted is in force."""
+    """Whether the live version and the one on its way are in force as wanted."""
     failed: Mapping[str, str] | None = None
     """Versions that cannot be asked, and why."""
 
@@ -105,7 +105,7 @@ class Traffic:
         apps = _apps(self.model, wanted, known)
         up = [app for app in apps if self._is_up(app, current)]
         asked = routing_wanted(current, wanted, up, term=term)
-        complete = len(up) == len(wanted.plan.versions)
+        complete = wanted.coming not in wanted.plan.versions or wanted.coming in [app.version for app in up]
         if _said(asked) != _said(current) or asked.term != current.term:
             current, complete = self._apply(current, asked, complete)
         self._tidy(current, {app.app for app in apps})
@@ -131,9 +131,11 @@ class Traffic:
         if state == "gone":
             self._begun_s[app.app] = now_s
             start_challenger(self._settings, self.model, app.version, app.digest, app.role, options=self._options)
-        elif now_s - self._begun_s.setdefault(app.app, now_s) > _START_S:
+            return False
+        if now_s - self._begun_s.setdefault(app.app, now_s) > _START_S:
             self._give_up(app, f"it did not start within {_START_S:.0f} s")
-        return any(one.app == app.app for one in current.beside) and state == "starting"
+            return False
+        return any(one.app == app.app for one in current.beside)
 
     def _give_up(self, app: _App, why: str) -> None:
         _log.warning("application_failed", model=self.model, app=app.app, why=why)
