@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from twinscore.online import challenger, routes
 from twinscore.rollout.plan import ArmPlan, RoutingPlan
 from twinscore.rollout.routing import Target
 from twinscore.rollout.wanted import WantedRouting, wanted_plan
 from twinscore.testing.promotion import SHORT_POLICY, PromotionWorld, digest_for
 
-from .serve_world import ServeWorld, traffic_of
+from .serve_world import ServeWorld, found_app, traffic_of
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 ARM = ArmPlan(version="5", share=1_000)
@@ -87,3 +88,41 @@ def test_a_good_version_goes_live_whatever_becomes_of_a_challenger(
     ended = [kind for kind in world.kinds() if kind in ("challenger_given_up", "live", "rolled_back")]
     assert (["5"], ["challenger_given_up", "live"]) == (answered, ended)
     assert ("2", []) == (serve.routing.live.version, list(serve.routing.challengers))
+
+
+def test_a_challenger_that_serve_repairs_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One replica that dies is replaced within seconds; only what stays away for a minute is given up."""
+    serve = ServeWorld(monkeypatch, Target(version="1", digest=A))
+    now_s = 0.0
+    traffic = traffic_of(tmp_path, clock_s=lambda: now_s)
+    wanted = WantedRouting(live="1", digest=A, plan=RoutingPlan(ab=ARM))
+
+    def look() -> tuple[int, bool]:
+        found = traffic.converge(wanted, {"5": C}, term=1)
+        return len(serve.routing.challengers), found.failed is not None
+
+    for _ in range(2):
+        look()
+    serve.statuses["m.ab.5"] = "UNHEALTHY"
+    repaired = look()
+    del serve.statuses["m.ab.5"]
+    running = look()
+    serve.statuses["m.ab.5"] = "UNHEALTHY"
+    look()
+    now_s = 61.0
+    gone = look()
+
+    assert [(1, False), (1, False), (0, True)] == [repaired, running, gone]
+
+
+def test_the_apps_beside_are_those_of_this_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another model may be called as this one and a role, and a gateway as a challenger's application would be."""
+    ours = dict.fromkeys(["loans.canary.2", "loans.ab.3", "loans.shadow.10"], challenger.DEPLOYMENT)
+    others = dict.fromkeys(["loans.shadow.canary.7", "loansXshadow.3", "loans.shadow.eu"], challenger.DEPLOYMENT)
+    gateways = dict.fromkeys(["loans", "loans.shadow", "loans.shadow.3"], routes.DEPLOYMENT)
+    apps = {name: found_app("RUNNING", deployment) for name, deployment in {**ours, **others, **gateways}.items()}
+    monkeypatch.setattr(challenger, "applications", lambda: apps)
+
+    assert list(ours) == challenger.challenger_apps("loans")
+    assert ["loans.shadow.canary.7"] == challenger.challenger_apps("loans.shadow")
+    assert ("failed", "loans.shadow.3 is the name of another application") == challenger.app_state("loans.shadow.3")
