@@ -71,7 +71,8 @@ def apply_routing(settings: Settings, model: str, routing: Routing, *, timeout_s
         timeout_s: for all replicas to say so.
 
     Raises:
-        ModelNotReady: the model is not served, an application of the routing does not run, or replicas did not follow.
+        ModelNotReady: the model is not served, an application that is new to the routing does not run, or replicas did
+            not follow.
         StoreConflict: the epoch is stale: somebody else wrote first.
         BundleInvalid: a bundle of the routing is not in the store, or damaged.
         SchemaMismatch: a challenger or shadow reads other columns than the live version.
@@ -149,9 +150,10 @@ def _check(settings: Settings, current: Routing, routing: Routing) -> None:
         return
     statuses = applications()
     live = read_bundle(store.path(routing.live.digest)).contract
+    asked = {one.app for one in current.beside}  # what Serve repairs or scales meanwhile holds no change up
     for one in routing.beside:
         status = statuses.get(one.app)
-        if status is None or status.status != "RUNNING":
+        if one.app not in asked and (status is None or status.status != "RUNNING"):
             state = "not there" if status is None else str(getattr(status.status, "value", status.status)).lower()
             message = f"The application {one.app} is {state}; start it before entities are sent to it."
             raise ModelNotReady(message, app=one.app)
