@@ -20,12 +20,14 @@ class ServeWorld:
     """What Serve has of the model `m`; what is set here is what the next look finds."""
 
     def __init__(self, patch: pytest.MonkeyPatch, live: Target) -> None:
-        self.routing = Routing(model="m", live=live, term=1)
+        self.routing = self.confirmed = Routing(model="m", live=live, term=1)
+        """What is written, and what every replica has."""
         self.statuses: dict[str, str] = {}
         """Of applications that are not RUNNING, by name; also of those that are not there yet."""
         self.other_columns: set[str] = set()
         """Versions that read other columns than every version that is live."""
-        self.applied = 0
+        self.controller_away = False
+        """Whether nobody can be asked which replicas have the routing that was written."""
         self._apps: set[str] = set()
         patch.setattr(challenger, "applications", self.applications)
         patch.setattr(traffic, "current_routing", lambda _: self.routing)
@@ -45,8 +47,11 @@ class ServeWorld:
             if one.version in self.other_columns:
                 message = f"Version {one.version} reads other columns."
                 raise SchemaMismatch(message, version=one.version, live=routing.live.version)
-        self.applied += 1
         self.routing = routing
+        if self.controller_away:
+            message = "the Serve controller is away"
+            raise RuntimeError(message)
+        self.confirmed = routing
         return SimpleNamespace(routing=routing, seconds=0.0)
 
 

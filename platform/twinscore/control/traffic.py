@@ -77,6 +77,8 @@ class Traffic:
         self.model = model
         self._options = options
         self._clock_s = clock_s
+        self._confirmed: Routing | None = None
+        """The last routing that every replica said it has; what is only written is not in force."""
         self._begun_s: dict[str, float] = {}
         self._failed: dict[str, str] = {}
         """Applications that were given up, and why; tried again when nobody wanted them for a while."""
@@ -106,7 +108,7 @@ class Traffic:
         up = [app for app in apps if self._is_up(app, current)]
         asked = routing_wanted(current, wanted, up, term=term)
         complete = wanted.coming not in wanted.plan.versions or wanted.coming in [app.version for app in up]
-        if _said(asked) != _said(current) or asked.term != current.term:
+        if (_said(asked), asked.term) != (_said(current), current.term) or current != self._confirmed:
             current, complete = self._apply(current, asked, complete)
         self._tidy(current, {app.app for app in apps})
         failed = {app.version: self._failed[app.app] for app in apps if app.app in self._failed}
@@ -153,6 +155,7 @@ class Traffic:
             if isinstance(error, SchemaMismatch):
                 self._refuse_version(asked, str(error.fields.get("version", "")), error)
             return current_routing(self.model) or current, False
+        self._confirmed = applied.routing
         _log.info("routing_changed", model=self.model, epoch=asked.epoch, live=asked.live.version,
                   seconds=round(applied.seconds, 2))  # fmt: skip
         return applied.routing, complete
