@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from twinscore.control.traffic import _apps, routing_wanted
 from twinscore.rollout.plan import ArmPlan, RoutingPlan, ShadowPlan
 from twinscore.rollout.routing import Challenger, Routing, Shadow, Target
 from twinscore.rollout.wanted import WantedRouting
+
+from .serve_world import ServeWorld, traffic_of
 
 A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
 NOW = Routing(model="m", live=Target(version="1", digest=A), epoch=7, term=2, salt="s")
@@ -47,3 +52,21 @@ def test_the_version_that_was_live_stays_loaded() -> None:
 
     assert (Target(version="2", digest=B), NOW.live) == (swapped.live, swapped.previous)
     assert (NOW.live, None) == (same.live, same.previous)
+
+
+def test_what_was_written_and_not_confirmed_is_not_in_force(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """When asking the replicas fails, the next turn asks again; what they have confirmed is not written again."""
+    serve = ServeWorld(monkeypatch, Target(version="1", digest=A))
+    traffic = traffic_of(tmp_path)
+    wanted = WantedRouting(live="2", digest=B, plan=RoutingPlan())
+    serve.controller_away = True
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="controller is away"):
+            traffic.converge(wanted, {}, term=1)
+    serve.controller_away = False
+    ready = traffic.converge(wanted, {}, term=1).ready
+    confirmed = serve.confirmed
+
+    assert ("2", True) == (confirmed.live.version, ready)
+    assert traffic.converge(wanted, {}, term=1).ready
+    assert confirmed == serve.routing

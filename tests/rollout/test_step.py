@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from twinscore.rollout.gate import Gate
+from twinscore.rollout.wanted import TAG
 from twinscore.testing.promotion import SHORT_POLICY, PromotionWorld, digest_for, settled_world
 
 
@@ -115,6 +116,29 @@ def test_an_unsound_challenger_is_never_asked() -> None:
 
     assert (0, ["challenger_refused"], "5") == (found.share("5"), found.kinds(), found.aliases["challenger"])
     assert "contract" in found.tags["5"]["twinscore.rollout"]
+
+
+@pytest.mark.parametrize("alias", ["challenger", "shadow"])
+def test_what_cannot_be_asked_beside_is_given_up_with_its_reason(alias: str) -> None:
+    """Ledger and tag say why; it is asked again once somebody sets the alias anew."""
+    found = settled_world()
+    found.aliases[alias] = "3"
+    found.run(4)
+    found.given_up = {"3": "it dies"}
+    found.registry_up = False
+    found.run(2)
+    found.registry_up, found.given_up = True, {}
+    found.run(4)
+    after, told = getattr(found.state, alias), found.tags["3"][TAG]
+    del found.aliases[alias]
+    found.run(4)
+    found.aliases[alias] = "3"
+    found.run(4)
+
+    given_up = [draft.reason for draft in found.ledger if draft.kind == f"{alias}_given_up"]
+    assert (None, ["it dies"], "3") == (after, given_up, getattr(found.state, alias))
+    assert f"given up as {alias}, 2026-05-04 12:00:16 UTC: it dies" == told
+    assert f"{alias}_set" == found.kinds()[-1]
 
 
 def test_a_refused_version_is_no_challenger_either() -> None:

@@ -136,7 +136,8 @@ class Reconciler:
         checks = {version: self._candidates.look(self.model, version) for version in wanted_checks(state)}
         rollout = state.rollout
         verdicts, requests = self._watched(rollout, policy, known)
-        failed = {} if rollout is None else self._converged.failed or {}
+        failed = self._converged.failed or {}
+        coming = "" if rollout is None else rollout.version
         return Seen(
             aliases=aliases,
             moved=moved,
@@ -146,7 +147,8 @@ class Reconciler:
             verdicts=verdicts,
             requests=requests,
             ready=self._converged.ready,
-            failed="" if rollout is None else failed.get(rollout.version, ""),
+            failed=failed.get(coming, ""),
+            given_up={version: why for version, why in failed.items() if version != coming},
             holds=self._store.holds.held(),
             commands=commands,
         )

@@ -41,7 +41,7 @@ class Converged:
     live: Target | None
     """What the routing in force says; None when the model is not served."""
     ready: bool = False
-    """Whether everything that is wanted is in force."""
+    """Whether the live version and the one on its way are in force as wanted."""
     failed: Mapping[str, str] | None = None
     """Versions that cannot be asked, and why."""
 
@@ -77,6 +77,8 @@ class Traffic:
         self.model = model
         self._options = options
         self._clock_s = clock_s
+        self._confirmed: Routing | None = None
+        """The last routing that every replica said it has; what is only written is not in force."""
         self._begun_s: dict[str, float] = {}
         self._failed: dict[str, str] = {}
         """Applications that were given up, and why; tried again when nobody wanted them for a while."""
@@ -105,8 +107,8 @@ class Traffic:
         apps = _apps(self.model, wanted, known)
         up = [app for app in apps if self._is_up(app, current)]
         asked = routing_wanted(current, wanted, up, term=term)
-        complete = len(up) == len(wanted.plan.versions)
-        if _said(asked) != _said(current) or asked.term != current.term:
+        complete = wanted.coming not in wanted.plan.versions or wanted.coming in [app.version for app in up]
+        if (_said(asked), asked.term) != (_said(current), current.term) or current != self._confirmed:
             current, complete = self._apply(current, asked, complete)
         self._tidy(current, {app.app for app in apps})
         failed = {app.version: self._failed[app.app] for app in apps if app.app in self._failed}
@@ -131,9 +133,11 @@ class Traffic:
         if state == "gone":
             self._begun_s[app.app] = now_s
             start_challenger(self._settings, self.model, app.version, app.digest, app.role, options=self._options)
-        elif now_s - self._begun_s.setdefault(app.app, now_s) > _START_S:
+            return False
+        if now_s - self._begun_s.setdefault(app.app, now_s) > _START_S:
             self._give_up(app, f"it did not start within {_START_S:.0f} s")
-        return any(one.app == app.app for one in current.beside) and state == "starting"
+            return False
+        return any(one.app == app.app for one in current.beside)
 
     def _give_up(self, app: _App, why: str) -> None:
         _log.warning("application_failed", model=self.model, app=app.app, why=why)
@@ -151,6 +155,7 @@ class Traffic:
             if isinstance(error, SchemaMismatch):
                 self._refuse_version(asked, str(error.fields.get("version", "")), error)
             return current_routing(self.model) or current, False
+        self._confirmed = applied.routing
         _log.info("routing_changed", model=self.model, epoch=asked.epoch, live=asked.live.version,
                   seconds=round(applied.seconds, 2))  # fmt: skip
         return applied.routing, complete

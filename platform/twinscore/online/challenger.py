@@ -6,6 +6,7 @@ only while nobody else wants it, may take so much memory and no more, and is rep
 
 from __future__ import annotations
 
+import re
 import resource
 import time
 from collections.abc import Mapping, Sequence
@@ -197,10 +198,12 @@ def app_state(app: str) -> tuple[AppState, str]:
     found = applications().get(app)
     if found is None:
         return "gone", ""
+    if found.deployments and DEPLOYMENT not in found.deployments:
+        return "failed", f"{app} is the name of another application"
     status = str(getattr(found.status, "value", found.status))
     if status == "RUNNING":
         return "running", ""
-    if status in ("DEPLOY_FAILED", "UNHEALTHY"):
+    if status == "DEPLOY_FAILED":  # not UNHEALTHY: Serve makes another replica by itself, within seconds
         said = [found.message, *[one.message for one in found.deployments.values()]]
         return "failed", " ".join(" ".join([words for words in said if words]).split())[:500]
     return ("gone", "") if status == "DELETING" else ("starting", "")
@@ -249,5 +252,6 @@ def _application(
 
 def challenger_apps(model: str) -> list[str]:
     """Return the applications beside a model's gateway that Serve has, in whatever state."""
-    prefixes = tuple([app_name(model, role, "") for role in get_args(Role)])
-    return [app for app in applications() if app.startswith(prefixes)]
+    name = re.compile(rf"{re.escape(model)}\.({'|'.join(get_args(Role))})\.\d+")
+    found = applications()
+    return [app for app, one in found.items() if name.fullmatch(app) and DEPLOYMENT in one.deployments]

@@ -17,6 +17,7 @@ from twinscore.rollout.plan import promoted, rolled_back
 from twinscore.rollout.routing import Routing, Target, accept
 
 if TYPE_CHECKING:
+    from twinscore.rollout.routing import Challenger, Shadow
     from twinscore.settings import Settings
 
 __all__ = [
@@ -71,7 +72,8 @@ def apply_routing(settings: Settings, model: str, routing: Routing, *, timeout_s
         timeout_s: for all replicas to say so.
 
     Raises:
-        ModelNotReady: the model is not served, an application of the routing does not run, or replicas did not follow.
+        ModelNotReady: the model is not served, an application that is new to the routing does not run, or replicas did
+            not follow.
         StoreConflict: the epoch is stale: somebody else wrote first.
         BundleInvalid: a bundle of the routing is not in the store, or damaged.
         SchemaMismatch: a challenger or shadow reads other columns than the live version.
@@ -108,10 +110,15 @@ def make_live(settings: Settings, model: str, live: Target, *, timeout_s: float 
 def roll_back(settings: Settings, model: str, *, timeout_s: float = _TIMEOUT_S) -> Applied:
     """Go back to the version before, which every replica keeps loaded; asks no registry.
 
+    Shadows that read other columns than that version are asked no more.
+
     Raises:
         SettingsInvalid: there is no version before.
     """
-    return apply_routing(settings, model, rolled_back(_must_be_served(model)), timeout_s=timeout_s)
+    routing = rolled_back(_must_be_served(model))
+    others = _of_other_columns(settings, routing)
+    routing = replace(routing, shadows=tuple([one for one in routing.shadows if one not in others]))
+    return apply_routing(settings, model, routing, timeout_s=timeout_s)
 
 
 def replica_states(model: str, *, timeout_s: float = _ASK_S) -> dict[str, dict[str, Any]]:
@@ -148,20 +155,31 @@ def _check(settings: Settings, current: Routing, routing: Routing) -> None:
     if not routing.beside:
         return
     statuses = applications()
-    live = read_bundle(store.path(routing.live.digest)).contract
+    asked = {one.app for one in current.beside}  # what Serve repairs or scales meanwhile holds no change up
     for one in routing.beside:
         status = statuses.get(one.app)
-        if status is None or status.status != "RUNNING":
+        if one.app not in asked and (status is None or status.status != "RUNNING"):
             state = "not there" if status is None else str(getattr(status.status, "value", status.status)).lower()
             message = f"The application {one.app} is {state}; start it before entities are sent to it."
             raise ModelNotReady(message, app=one.app)
-        contract = read_bundle(store.path(one.digest)).contract
-        if contract.schema != live.schema:
-            message = (
-                f"Version {one.version} reads other columns than the live version {routing.live.version}, so the same"
-                " request cannot be sent to both. Serve it under a name of its own, or make it live."
-            )
-            raise SchemaMismatch(message, version=one.version, live=routing.live.version)
+    for one in _of_other_columns(settings, routing):
+        message = (
+            f"Version {one.version} reads other columns than the live version {routing.live.version}, so the same"
+            " request cannot be sent to both. Serve it under a name of its own, or make it live."
+        )
+        raise SchemaMismatch(message, version=one.version, live=routing.live.version)
+
+
+def _of_other_columns(settings: Settings, routing: Routing) -> list[Challenger | Shadow]:
+    """Return what is asked beside the live version and reads other columns."""
+    from twinscore.bundle.files import read_bundle
+    from twinscore.wiring import bundle_store
+
+    if not routing.beside:
+        return []
+    store = bundle_store(settings)
+    schema = read_bundle(store.path(routing.live.digest)).contract.schema
+    return [one for one in routing.beside if read_bundle(store.path(one.digest)).contract.schema != schema]
 
 
 def _confirm(model: str, routing: Routing, deadline: float) -> int:

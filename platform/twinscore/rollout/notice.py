@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from twinscore.rollout.state import Request
-from twinscore.rollout.turn import CHAMPION, blocked, kept
+from twinscore.rollout.turn import CHAMPION, at, blocked, kept
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -42,6 +42,7 @@ def beside(found: Stepped, policy: Policy, seen: Seen, now: datetime) -> Stepped
 
     An alias that is removed is followed even while nothing may go forward.
     """
+    found = _given_up(found, seen, now)
     if seen.aliases is None:
         return found
     for alias in _BESIDE:
@@ -116,6 +117,17 @@ def _beside_named(found: Stepped, seen: Seen, now: datetime) -> Stepped:
             named={**now_named, alias: named} if named else now_named,
             refused=refused,
         )
+    return found
+
+
+def _given_up(found: Stepped, seen: Seen, now: datetime) -> Stepped:
+    """Ask no more what cannot be asked, until somebody sets its alias anew; the rollout of another goes on."""
+    for alias in _BESIDE:
+        version = getattr(found.state, alias)
+        why = seen.given_up.get(version)
+        if why:
+            told = kept(found.state.told, version, f"given up as {alias}, {at(now)}: {why}")
+            found = found.noted(f"{alias}_given_up", from_version=version, reason=why).but(**{alias: None}, told=told)
     return found
 
 

@@ -99,6 +99,8 @@ class Seen:
     """Whether what the stage needs is in force, with all its applications up."""
     failed: str = ""
     """Why the candidate cannot be asked at all: it does not start, or dies again and again."""
+    given_up: Mapping[str, str] = field(default_factory=dict)
+    """Other versions that cannot be asked beside the live one, and why."""
     holds: tuple[Hold, ...] = ()
     commands: tuple[Command, ...] = ()
     """In the order in which they were given."""

@@ -39,6 +39,8 @@ class WantedRouting:
     """None while nothing was ever live."""
     digest: str | None
     plan: RoutingPlan
+    coming: str | None = None
+    """The version of the rollout, which waits for itself alone; nobody waits for the others beside the live one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,7 @@ def wanted_plan(state: ModelState, policy: Policy) -> WantedRouting:
         deadline_ms=policy.deadline_ms,
         header_override=policy.header_override,
     )
-    return WantedRouting(live=state.live, digest=state.live_digest, plan=plan)
+    return WantedRouting(live=state.live, digest=state.live_digest, plan=plan, coming=coming)
 
 
 def wanted_checks(state: ModelState) -> tuple[str, ...]:

@@ -65,6 +65,8 @@ class PromotionWorld:
     unsound: dict[str, str] = field(default_factory=dict)
     """Versions that are refused when they are checked, and why."""
     failed: str = ""
+    given_up: dict[str, str] = field(default_factory=dict)
+    """Versions that cannot be asked beside the live one, and why."""
     requests_a_tick: int = 10_000
     holds: list[Hold] = field(default_factory=list)
     apps_up: bool = True
@@ -109,6 +111,7 @@ class PromotionWorld:
             requests=self._requests,
             ready=self.apps_up and self.routing == wanted_plan(self.state, self.policy),
             failed=self.failed if rollout is not None and rollout.status != "checking" else "",
+            given_up=dict(self.given_up),
             holds=tuple(self.holds),
             commands=tuple(self._commands),
         )
