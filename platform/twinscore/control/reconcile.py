@@ -198,10 +198,8 @@ class Reconciler:
 
     def _forget(self, before: ModelState, now: ModelState) -> None:
         """Look anew at a version that is asked for again."""
-        asked = [one.version for alias, one in now.asked.items() if before.asked.get(alias) != one]
-        if now.rollout is not None and (before.rollout is None or before.rollout.id != now.rollout.id):
-            asked.append(now.rollout.version)
-        for version in asked:
+        asked = {one.version for alias, one in now.asked.items() if before.asked.get(alias) != one}
+        for version in asked | (set(wanted_checks(now)) - set(wanted_checks(before))):
             self._candidates.forget(self.model, version)
 
     def _newest_policy(self) -> Policy:

@@ -33,7 +33,7 @@ def requested(found: Stepped, policy: Policy, seen: Seen, now: datetime) -> Step
         return found
     if rollout is None:
         if request.version == state.serving:
-            return found.but(settling=None)
+            return found.but(settling=None, compare=True)
         return _begun(found, policy, request, now)
     if rollout.version == request.version:
         return _hastened(found.but(settling=None), request)

@@ -123,6 +123,8 @@ class ModelState:
     """Versions that get no traffic until somebody asks for them again, and why."""
     told: dict[str, str] = field(default_factory=dict)
     """Last words about other versions, for their tags."""
+    compare: bool = False
+    """Whether `serving` is to be compared with what the registry has under its number."""
     paused_by: str = ""
     waits: str = ""
     """Why what was asked for has not begun."""

@@ -12,6 +12,7 @@ from twinscore.rollout.advance import advanced, broken, stage_of, unproven
 from twinscore.rollout.begin import requested
 from twinscore.rollout.notice import adopted, beside, noticed
 from twinscore.rollout.obey import obeyed
+from twinscore.rollout.renumbered import renumbered
 from twinscore.rollout.turn import Stepped, blocked, in_force
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def step(state: ModelState, policy: Policy, seen: Seen, now: datetime) -> Steppe
         seen: what is known now; verdicts and requests are of the rollout and stage in `state`.
         now: in UTC.
     """
-    found = noticed(adopted(_looked(Stepped(state), seen), seen), seen, now)
+    found = noticed(renumbered(adopted(_looked(Stepped(state), seen), seen), seen), seen, now)
     for command in seen.commands:
         found = obeyed(found, policy, command, now)
     found = found if found.moved else broken(found, policy, seen)

@@ -151,6 +151,7 @@ def completed(found: Stepped, *, reason: str, now: datetime) -> Stepped:
         serving_digest=rollout.digest,
         recent=recent,
         digests={one: digests[one] for one in recent if digests.get(one)},
+        compare=rollout.kind == "rollback",
         refused=kept(state.refused, was, words) if gone_back else state.refused,
         told=state.told if gone_back or was is None else kept(state.told, was, words),
         paused_by="" if state.paused_by == BY_DEADLINE else state.paused_by,

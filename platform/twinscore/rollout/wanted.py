@@ -82,6 +82,8 @@ def wanted_checks(state: ModelState) -> tuple[str, ...]:
     """Return the versions that somebody wants to be asked and of which it is not known whether they are sound."""
     rollout = state.rollout
     found = [rollout.version] if rollout is not None and rollout.status == "checking" and not rollout.digest else []
+    if state.compare and state.serving is not None:
+        found.append(state.serving)
     return tuple(dict.fromkeys([*found, *[one.version for one in state.asked.values() if one.version]]))
 
 
@@ -119,7 +121,7 @@ def wanted_tags(state: ModelState) -> dict[str, dict[str, str]]:
         words.setdefault(state.shadow, []).append("shadow, its answers reach nobody")
     for known in (state.refused, state.told):
         for version, told in known.items():
-            if version not in words or known is state.refused:
+            if version not in words or version == state.serving or known is state.refused:
                 words.setdefault(version, []).append(told)
     return {version: {TAG: "; ".join(told)} for version, told in words.items()}
 
