@@ -207,3 +207,20 @@ def test_removing_champion_ends_what_it_asked_for() -> None:
     found.run(5)
 
     assert (["started", "aborted"], None) == (found.kinds(), found.aliases.get("champion"))
+
+
+def test_going_back_from_a_challenger_that_was_promoted() -> None:
+    """The version that is left gets no share again because `challenger` still names it, and is no shadow meanwhile."""
+    found = settled_world()
+    found.aliases |= {"challenger": "2", "shadow": "2"}
+    found.run(4)
+    found.aliases["champion"] = "2"
+    found.run(40)
+    found.command("rollback")
+    beside = []
+    for _ in range(4):
+        found.tick()
+        assert found.routing is not None
+        beside.append((found.routing.live, found.routing.plan.ab, len(found.routing.plan.shadows)))
+
+    assert [("1", None, 0), ("1", None, 1)] == list(dict.fromkeys(beside))
