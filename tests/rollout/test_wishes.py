@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -224,3 +225,42 @@ def test_going_back_from_a_challenger_that_was_promoted() -> None:
         beside.append((found.routing.live, found.routing.plan.ab, len(found.routing.plan.shadows)))
 
     assert [("1", None, 0), ("1", None, 1)] == list(dict.fromkeys(beside))
+
+
+def test_rollback_to_the_version_that_is_on_its_way() -> None:
+    """It was live before and is wanted back now, so it leaves its stages behind."""
+    found = settled_world(policy=replace(SHORT_POLICY, rollback_window=1))
+    for version in ("2", "3"):
+        found.aliases["champion"] = version
+        found.run(40)
+    found.ledger.clear()
+    found.aliases["champion"] = "1"
+    found.until(500, "1")
+    found.command("rollback", version="1")
+    found.run(2)
+    assert 10_000 == found.share("1")
+    found.run(5)
+
+    assert ["started", "superseded", "started", "live"] == found.kinds()
+    assert ("1", "1") == (found.aliases["champion"], found.aliases["serving"])
+
+
+@pytest.mark.parametrize("name", ["promote", "rollback"])
+def test_what_bakes_already_cannot_be_hastened(name: Literal["promote", "rollback"]) -> None:
+    """It answers everything; that the bake goes on is said."""
+    found = settled_world()
+    for version in ("2", "1"):
+        found.aliases["champion"] = version
+        found.run(40)
+    found.policy = replace(SHORT_POLICY, rollback_window=0)
+    found.aliases["champion"] = "2"
+    found.until(10_000)
+    found.requests_a_tick = 0
+    found.ledger.clear()
+    found.command(name, version="2", immediate=name == "promote")
+    found.run(4)
+
+    assert ["command_refused"] == found.kinds()
+    assert f"{name} was not done: version 2 answers everything already" in found.ledger[0].reason
+    assert found.state.rollout is not None
+    assert found.state.rollout.takes_all

@@ -35,7 +35,9 @@ def requested(found: Stepped, policy: Policy, seen: Seen, now: datetime) -> Step
         if request.version == state.serving:
             return found.but(settling=None, compare=True)
         return _begun(found, policy, request, now)
-    if rollout.version == request.version:
+    # Who goes back to a version that is on its way by stages wants it live now.
+    back = request.kind == "rollback" and rollout.kind != "rollback" and not rollout.takes_all
+    if rollout.version == request.version and not back:
         return _hastened(found.but(settling=None), request)
     return _overtaken(found, seen, request, rollout, now)
 
