@@ -264,3 +264,43 @@ def test_what_bakes_already_cannot_be_hastened(name: Literal["promote", "rollbac
     assert f"{name} was not done: version 2 answers everything already" in found.ledger[0].reason
     assert found.state.rollout is not None
     assert found.state.rollout.takes_all
+
+
+@pytest.mark.parametrize("commanded", [True, False])
+def test_a_wish_for_a_version_that_cannot_be_asked_ends_no_bake(commanded: bool) -> None:
+    """What bakes has not proven itself yet, and is not made final for a number that was mistyped."""
+    found = settled_world(unsound={"22": "version: there is none"})
+    found.aliases["champion"] = "2"
+    found.until(10_000)
+    found.requests_a_tick = 0
+    found.tick()
+    if commanded:
+        found.command("promote", version="22")
+    else:
+        found.aliases["champion"] = "22"
+    found.run(5)
+
+    assert ["started", "refused"] == found.kinds()
+    assert ("22", "2", "version: there is none") == (
+        found.ledger[1].from_version, found.ledger[1].to_version, found.ledger[1].reason,
+    )  # fmt: skip
+    assert ("1", "2", "2") == (found.state.serving, found.state.live, found.aliases["champion"])
+    found.verdicts["2"] = "fail"
+    found.tick()
+    assert ("rolled_back", "1") == (found.kinds()[-1], found.aliases["champion"])
+
+
+def test_a_bake_goes_on_while_a_newer_version_is_looked_at() -> None:
+    """Nothing is known of it as long as the registry is away; once it is found fit, the bake ends for it."""
+    found = settled_world()
+    found.aliases["champion"] = "2"
+    found.until(10_000)
+    found.requests_a_tick = 0
+    found.registry_up = False
+    found.command("promote", version="3")
+    found.run(5)
+    assert ("1", ["started"]) == (found.state.serving, found.kinds())
+    found.registry_up = True
+    found.run(3)
+
+    assert ["started", "live", "started"] == found.kinds()

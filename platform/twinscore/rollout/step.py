@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twinscore.rollout.advance import advanced, broken, stage_of, unproven
-from twinscore.rollout.begin import requested
+from twinscore.rollout.begin import requested, rested
 from twinscore.rollout.notice import adopted, beside, noticed
 from twinscore.rollout.obey import obeyed
 from twinscore.rollout.renumbered import renumbered
@@ -66,7 +66,12 @@ def _explained(found: Stepped, policy: Policy, seen: Seen, now: datetime) -> Ste
         found = found.but(serving_seen=(*state.serving_seen, state.live))
     waits = _SILENT if seen.aliases is None else ""
     if state.settling is not None and not waits:
-        waits = f"{state.settling.reason or state.settling.by}; it counts once it has rested for {policy.settle_s:g} s"
+        wish = state.settling
+        looked = seen.beside.get(state.overtaking or "")
+        why = f"it counts once it has rested for {policy.settle_s:g} s"
+        if rested(wish, policy, seen, now) and looked is not None:
+            why = f"version {wish.version} is being checked: {looked.waiting}"
+        waits = f"{wish.reason or wish.by}; {why}"
     if state.rollout is not None:
         policy = in_force(state, policy)
         rollout = state.with_rollout(

@@ -25,6 +25,7 @@ __all__ = [
     "Stepped",
     "at",
     "blocked",
+    "champion_back",
     "completed",
     "ended",
     "going_back",
@@ -115,7 +116,7 @@ def ended(found: Stepped, kind: str, *, by: str, reason: str, refuse: bool = Tru
     return found.but(
         rollout=None,
         paused_by="" if state.paused_by == BY_DEADLINE else state.paused_by,
-        put_back=_champion_back(state, version) if refuse else state.put_back,
+        put_back=champion_back(state, version, state.serving) if refuse else state.put_back,
         **{told: kept(getattr(state, told), version, words)},
     ).over()
 
@@ -158,6 +159,17 @@ def completed(found: Stepped, *, reason: str, now: datetime) -> Stepped:
     ).over()
 
 
+def champion_back(state: ModelState, version: str, live: str | None) -> PutBack | None:
+    """Return where `champion` belongs when a version did not go live: to what is live, if it still names that one."""
+    if live is None:
+        return None
+    if state.champion_seen == version:
+        return PutBack(version=live, over=(version,))
+    if state.put_back is not None and state.put_back.version == version:
+        return PutBack(version=live, over=(*state.put_back.over, version))
+    return state.put_back
+
+
 def kept(known: Mapping[str, str], version: str | None, words: str) -> dict[str, str]:
     """Return what is known of versions with words about one more; the oldest versions leave when there are many."""
     found = {**known, **({} if version is None else {version: words})}
@@ -174,17 +186,6 @@ def at(moment: datetime) -> str:
     '2026-05-04 12:30:05 UTC'
     """
     return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
-
-
-def _champion_back(state: ModelState, version: str) -> PutBack | None:
-    """Return where `champion` belongs when a version did not go live: to what is live, if it still names that one."""
-    if state.serving is None:
-        return None
-    if state.champion_seen == version:
-        return PutBack(version=state.serving, over=(version,))
-    if state.put_back is not None and state.put_back.version == version:
-        return PutBack(version=state.serving, over=(*state.put_back.over, version))
-    return state.put_back
 
 
 def _evidence(rollout: Rollout) -> dict[str, Any]:

@@ -78,9 +78,11 @@ def wanted_plan(state: ModelState, policy: Policy) -> WantedRouting:
 
 
 def wanted_checks(state: ModelState) -> tuple[str, ...]:
-    """Return the versions that somebody wants to be asked and of which it is not known whether they are sound."""
+    """Return the versions of which it is to be found out whether they are sound, and which bundles they are."""
     rollout = state.rollout
     found = [rollout.version] if rollout is not None and rollout.status == "checking" and not rollout.digest else []
+    if state.overtaking is not None:
+        found.append(state.overtaking)
     if state.compare and state.serving is not None:
         found.append(state.serving)
     return tuple(dict.fromkeys([*found, *[one.version for one in state.asked.values() if one.version]]))
