@@ -111,6 +111,11 @@ class Promotions(RuleBasedStateMachine):
             self._step(seconds, killed=killed)
 
     @rule()
+    def set_back(self) -> None:
+        """The clock is set back by an hour."""
+        self.world.clock.advance(-3_600)
+
+    @rule()
     def crash_loop(self) -> None:
         """The candidate dies again and again."""
         self.world.failed = "it died five times"
