@@ -46,7 +46,7 @@ def step(state: ModelState, policy: Policy, seen: Seen, now: datetime) -> Steppe
     found = _looked(Stepped(_up_to(state, now)), seen)
     found = noticed(renumbered(adopted(found, seen), seen), seen, now)
     for command in seen.commands:
-        found = obeyed(found, policy, command, now)
+        found = obeyed(found, policy, command, now).answered(found)
     found = found if found.moved else broken(found, policy, seen)
     found = found if found.moved else requested(found, policy, seen, now)
     found = found if found.moved else advanced(found, policy, seen, now)

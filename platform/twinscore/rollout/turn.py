@@ -49,6 +49,8 @@ class Stepped:
     drafts: tuple[Draft, ...] = ()
     moved: bool = False
     """Whether the rollout went into another stage, began or ended; it does so at most once in a step."""
+    answers: tuple[str, ...] = ()
+    """What became of each command of the look, in their order: `taken`, or why it was not done."""
 
     def but(self, **changes: Any) -> Stepped:
         """Return the step with changes to its state."""
@@ -60,6 +62,11 @@ class Stepped:
         known = {} if rollout is None else {"rollout_id": rollout.id, "policy_digest": rollout.policy_digest}
         draft = Draft(**{"model": self.state.model, "kind": kind, "decided_by": PLATFORM, **known, **said})
         return replace(self, drafts=(*self.drafts, draft))
+
+    def answered(self, before: Stepped) -> Stepped:
+        """Return the step, taken from `before` by a command, with the answer to it; the ledger has the same words."""
+        said = [draft.reason for draft in self.drafts[len(before.drafts) :] if draft.kind == "command_refused"]
+        return replace(self, answers=(*self.answers, *(said or ["taken"])))
 
     def over(self) -> Stepped:
         """Return the step as one in which nothing more may happen to the rollout."""
