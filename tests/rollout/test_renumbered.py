@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twinscore.rollout.wanted import wanted_checks
 from twinscore.testing.promotion import PromotionWorld, digest_for, settled_world
 
 OTHER = "f" * 64
@@ -54,8 +55,14 @@ def test_going_back_brings_back_the_bundle_and_says_that_its_number_names_anothe
     """Going back waits for nobody; the ledger and the tag say afterwards what the registry's number is worth."""
     found = went_on()
     found.digests["1"] = OTHER
+    found.registry_up = False
     found.command("rollback")
-    found.run(6)
+    found.run(3)
+    assert ("1", ("1",), ()) == (
+        found.state.serving, wanted_checks(found.state), wanted_checks(found.state, away=True)
+    )  # fmt: skip
+    found.registry_up = True
+    found.run(4)
 
     assert ("1", digest_for("1")) == (found.state.serving, found.live and found.live.digest)
     assert ["started", "live", "bundle_differs"] == found.kinds()

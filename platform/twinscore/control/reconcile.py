@@ -131,7 +131,8 @@ class Reconciler:
         """Return what is known now; what cannot be looked at is left out, which is never taken for good news."""
         live = self._traffic.look()
         aliases, moved, self.trouble = self._mirror.reading()
-        checks = {version: self._candidates.look(self.model, version) for version in wanted_checks(state)}
+        wanted = wanted_checks(state, away=aliases is None)
+        checks = {version: self._candidates.look(self.model, version) for version in wanted}
         rollout = state.rollout
         verdicts, requests = self._watched(rollout, policy, known)
         failed = {} if rollout is None else self._converged.failed or {}

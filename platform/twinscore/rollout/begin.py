@@ -110,8 +110,9 @@ def _overtaken(found: Stepped, seen: Seen, request: Request, rollout: Rollout, n
             if checked.refused:
                 return _unfit(found, request, checked.refused)
         return completed(found, reason=f"its bake ended early: {why}", now=now)
-    settling = None if request.version == found.state.serving else request
-    return ended(found.but(settling=settling), "superseded", by=request.by, reason=why, refuse=False)
+    back = request.version == found.state.serving
+    found = found.but(compare=True, settling=None) if back else found
+    return ended(found, "superseded", by=request.by, reason=why, refuse=False)
 
 
 def _unfit(found: Stepped, request: Request, why: str) -> Stepped:

@@ -54,7 +54,7 @@ def step(state: ModelState, policy: Policy, seen: Seen, now: datetime) -> Steppe
 
 
 def _up_to(state: ModelState, now: datetime) -> ModelState:
-    """Return the state with nothing later than now: after a clock was set back, what rests or is waited for begins anew.
+    """Return the state with nothing later than now, so that after a clock was set back what is waited for begins anew.
 
     Otherwise all of it would stand still until the old time is reached.
     """

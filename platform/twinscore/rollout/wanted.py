@@ -77,13 +77,18 @@ def wanted_plan(state: ModelState, policy: Policy) -> WantedRouting:
     return WantedRouting(live=state.live, digest=state.live_digest, plan=plan)
 
 
-def wanted_checks(state: ModelState) -> tuple[str, ...]:
-    """Return the versions of which it is to be found out whether they are sound, and which bundles they are."""
+def wanted_checks(state: ModelState, *, away: bool = False) -> tuple[str, ...]:
+    """Return the versions of which it is to be found out whether they are sound, and which bundles they are.
+
+    Args:
+        state: where the promotion stands.
+        away: whether the registry does not answer; what is live is not compared with it then.
+    """
     rollout = state.rollout
     found = [rollout.version] if rollout is not None and rollout.status == "checking" and not rollout.digest else []
     if state.overtaking is not None:
         found.append(state.overtaking)
-    if state.compare and state.serving is not None:
+    if state.compare and state.serving is not None and not away:
         found.append(state.serving)
     return tuple(dict.fromkeys([*found, *[one.version for one in state.asked.values() if one.version]]))
 

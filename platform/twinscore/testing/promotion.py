@@ -104,7 +104,7 @@ class PromotionWorld:
             moved=dict(self._moved),
             live=self.live,
             candidate=self._checked(version) if rollout is not None else None,
-            beside={one: self._checked(one) for one in wanted_checks(self.state)},
+            beside={one: self._checked(one) for one in wanted_checks(self.state, away=not self.registry_up)},
             verdicts=tuple(
                 [GateVerdict(gate=gate.name, outcome=outcome, words=outcome, dry_run=gate.dry_run) for gate in gates]
             ),
