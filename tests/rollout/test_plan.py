@@ -81,11 +81,11 @@ def test_promotion_keeps_the_version_before() -> None:
 
 
 def test_going_back_swaps_the_two() -> None:
-    """Rollback names the kept version, ends the canary and raises the epoch; twice is where it began."""
+    """Rollback names the kept version, ends canary and shadow and raises the epoch; twice is where it began."""
     after = promoted(RUNNING, TWO)
     back = rolled_back(replace(after, challengers=(replace(CANARY, digest=THREE.digest),)))
 
-    assert (ONE, TWO, 6, ()) == (back.live, back.previous, back.epoch, back.challengers)
+    assert (ONE, TWO, 6, ()) == (back.live, back.previous, back.epoch, back.beside)
     assert TWO == rolled_back(back).live
     with pytest.raises(SettingsInvalid, match="no earlier version"):
         rolled_back(RUNNING)

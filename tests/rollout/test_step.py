@@ -184,3 +184,29 @@ def test_a_rollout_keeps_its_policy() -> None:
     found.run(20)
 
     assert SHORT_POLICY.digest == found.ledger[-1].policy_digest
+
+
+def test_tags_of_versions_beside_say_until_when() -> None:
+    """What an alias left carries no words of the present; on the live version these aliases ask for nothing."""
+    found = settled_world()
+    kept: dict[str, str] = {}
+
+    def run(ticks: int) -> None:
+        for _ in range(ticks):
+            found.tick()
+            # A registry keeps what was written once.
+            kept.update({version: tags["twinscore.rollout"] for version, tags in found.tags.items()})
+
+    found.aliases |= {"challenger": "5", "shadow": "6"}
+    run(4)
+    assert ("challenger, compared with the live version", "shadow, its answers reach nobody") == (kept["5"], kept["6"])
+    found.aliases["challenger"] = "2"
+    del found.aliases["shadow"]
+    run(4)
+    assert ("challenger until 2026-05-04 12:", "shadow until 2026-05-04 12:") == (kept["5"][:31], kept["6"][:27])
+    found.aliases |= {"champion": "2", "shadow": "2"}
+    run(40)
+    assert "live" == kept["2"]
+    del found.aliases["challenger"], found.aliases["shadow"]
+    run(4)
+    assert "live" == kept["2"]

@@ -75,6 +75,11 @@ class Promotions(RuleBasedStateMachine):
         if not sound:
             self.world.unsound[version] = "contract: the bundle has none"
 
+    @rule(version=versions, digest=st.sampled_from(("e" * 64, "f" * 64)))
+    def register_anew(self, version: str, digest: str) -> None:
+        """The model is deleted and made anew, and a number names another bundle."""
+        self.world.digests[version] = digest
+
     @rule(up=st.booleans(), apps=st.booleans(), requests=st.sampled_from((0, 40, 10_000)))
     def weather(self, up: bool, apps: bool, requests: int) -> None:
         """The registry, the applications and the traffic come and go."""
@@ -104,6 +109,11 @@ class Promotions(RuleBasedStateMachine):
         """Some steps are taken; the control may be killed after each was saved."""
         for _ in range(ticks):
             self._step(seconds, killed=killed)
+
+    @rule()
+    def set_back(self) -> None:
+        """The clock is set back by an hour."""
+        self.world.clock.advance(-3_600)
 
     @rule()
     def crash_loop(self) -> None:
@@ -163,6 +173,8 @@ class Promotions(RuleBasedStateMachine):
         if was.status == "checking":
             assert now.digest
             assert now.stage in ((behind,) if now.skips else (0, behind))
+            known = {self.before.serving_digest, self.before.digests.get(now.version)}
+            assert now.stage == 0 or now.kind != "policy" or now.digest in known or not policy.stages
             return
         stage, outcomes = policy.stages[was.stage], {one.outcome for one in seen.verdicts}
         assert "fail" not in outcomes

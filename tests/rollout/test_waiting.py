@@ -169,3 +169,30 @@ def test_gates_that_decide_nothing_hold_nothing_up_and_prove_nothing() -> None:
     found.run(40)
 
     assert "2" == found.aliases["serving"]
+
+
+def test_a_clock_that_is_set_back_holds_nothing_up() -> None:
+    """What rests or is waited for begins anew, instead of standing still until the old time is reached."""
+    found = settled_world()
+    found.aliases |= {"champion": "2", "challenger": "5"}
+    found.tick(1.0)
+    found.clock.advance(-3_600)
+    found.run(3)
+    assert ["started", "challenger_set"] == found.kinds()
+    found.until(500)
+    found.run(1)
+    found.clock.advance(-3_600)
+    found.run(40)
+
+    assert ["started", "challenger_set", "live"] == found.kinds()
+
+
+def test_a_clock_that_is_set_back_leaves_the_deadline() -> None:
+    """A stage that shows nothing ends within its time from then."""
+    found = settled_world(verdicts={"2": "inconclusive"})
+    found.aliases["champion"] = "2"
+    found.run(5)
+    found.clock.advance(-3_600)
+    found.run(40)
+
+    assert ["started", "rolled_back"] == found.kinds()

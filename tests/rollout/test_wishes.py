@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -207,3 +208,99 @@ def test_removing_champion_ends_what_it_asked_for() -> None:
     found.run(5)
 
     assert (["started", "aborted"], None) == (found.kinds(), found.aliases.get("champion"))
+
+
+def test_going_back_from_a_challenger_that_was_promoted() -> None:
+    """The version that is left gets no share again because `challenger` still names it, and is no shadow meanwhile."""
+    found = settled_world()
+    found.aliases |= {"challenger": "2", "shadow": "2"}
+    found.run(4)
+    found.aliases["champion"] = "2"
+    found.run(40)
+    found.command("rollback")
+    beside = []
+    for _ in range(4):
+        found.tick()
+        assert found.routing is not None
+        beside.append((found.routing.live, found.routing.plan.ab, len(found.routing.plan.shadows)))
+
+    assert [("1", None, 0), ("1", None, 1)] == list(dict.fromkeys(beside))
+
+
+def test_rollback_to_the_version_that_is_on_its_way() -> None:
+    """It was live before and is wanted back now, so it leaves its stages behind."""
+    found = settled_world(policy=replace(SHORT_POLICY, rollback_window=1))
+    for version in ("2", "3"):
+        found.aliases["champion"] = version
+        found.run(40)
+    found.ledger.clear()
+    found.aliases["champion"] = "1"
+    found.until(500, "1")
+    found.command("rollback", version="1")
+    found.run(2)
+    assert 10_000 == found.share("1")
+    found.run(5)
+
+    assert ["started", "superseded", "started", "live"] == found.kinds()
+    assert ("1", "1") == (found.aliases["champion"], found.aliases["serving"])
+
+
+@pytest.mark.parametrize("name", ["promote", "rollback"])
+def test_what_bakes_already_cannot_be_hastened(name: Literal["promote", "rollback"]) -> None:
+    """It answers everything; that the bake goes on is said."""
+    found = settled_world()
+    for version in ("2", "1"):
+        found.aliases["champion"] = version
+        found.run(40)
+    found.policy = replace(SHORT_POLICY, rollback_window=0)
+    found.aliases["champion"] = "2"
+    found.until(10_000)
+    found.requests_a_tick = 0
+    found.ledger.clear()
+    found.command(name, version="2", immediate=name == "promote")
+    found.run(4)
+
+    assert ["command_refused"] == found.kinds()
+    assert f"{name} was not done: version 2 answers everything already" in found.ledger[0].reason
+    assert found.state.rollout is not None
+    assert found.state.rollout.takes_all
+
+
+@pytest.mark.parametrize("commanded", [True, False])
+def test_a_wish_for_a_version_that_cannot_be_asked_ends_no_bake(commanded: bool) -> None:
+    """What bakes has not proven itself yet, and is not made final for a number that was mistyped."""
+    found = settled_world(unsound={"22": "version: there is none"})
+    found.aliases["champion"] = "2"
+    found.until(10_000)
+    found.requests_a_tick = 0
+    found.tick()
+    if commanded:
+        found.command("promote", version="22")
+    else:
+        found.aliases["champion"] = "22"
+    found.run(5)
+
+    assert ["started", "refused"] == found.kinds()
+    assert ("22", "2", "version: there is none") == (
+        found.ledger[1].from_version, found.ledger[1].to_version, found.ledger[1].reason,
+    )  # fmt: skip
+    assert ("1", "2", "2") == (found.state.serving, found.state.live, found.aliases["champion"])
+    found.verdicts["2"] = "fail"
+    found.tick()
+    assert ("rolled_back", "1") == (found.kinds()[-1], found.aliases["champion"])
+
+
+def test_a_bake_goes_on_while_a_newer_version_is_looked_at() -> None:
+    """Nothing is known of it as long as the registry is away; once it is found fit, the bake ends for it."""
+    found = settled_world()
+    found.aliases["champion"] = "2"
+    found.until(10_000)
+    found.requests_a_tick = 0
+    found.registry_up = False
+    found.command("promote", version="3")
+    found.run(5)
+    assert ("1", ["started"]) == (found.state.serving, found.kinds())
+    found.registry_up = True
+    found.run(3)
+
+    assert ["started", "live", "started"] == found.kinds()

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from twinscore.control.mirror import Mirror
     from twinscore.control.stage_evidence import Labels, Source
     from twinscore.ports.rollout_store import ControlStore, Lease, Stored
-    from twinscore.rollout.ledger import Draft
     from twinscore.rollout.state import Rollout
 
 __all__ = ["Reconciler"]
@@ -99,8 +98,7 @@ class Reconciler:
             return False  # nothing is served and nothing is known, so there is nothing to drive yet
         stepped = step(state, policy, seen, self._clock.now())
         drafts = stepped.drafts
-        said = {order: "taken" if isinstance(one, Command) else one for order, one in orders.items()}
-        said |= _answers(orders, drafts)
+        said = _outcomes(orders, stepped.answers)
         changed = stepped.state != state
         if changed or drafts or said:
             self._store.rollouts.save(
@@ -133,7 +131,8 @@ class Reconciler:
         """Return what is known now; what cannot be looked at is left out, which is never taken for good news."""
         live = self._traffic.look()
         aliases, moved, self.trouble = self._mirror.reading()
-        checks = {version: self._candidates.look(self.model, version) for version in wanted_checks(state)}
+        wanted = wanted_checks(state, away=aliases is None)
+        checks = {version: self._candidates.look(self.model, version) for version in wanted}
         rollout = state.rollout
         verdicts, requests = self._watched(rollout, policy, known)
         failed = self._converged.failed or {}
@@ -200,10 +199,8 @@ class Reconciler:
 
     def _forget(self, before: ModelState, now: ModelState) -> None:
         """Look anew at a version that is asked for again."""
-        asked = [one.version for alias, one in now.asked.items() if before.asked.get(alias) != one]
-        if now.rollout is not None and (before.rollout is None or before.rollout.id != now.rollout.id):
-            asked.append(now.rollout.version)
-        for version in asked:
+        asked = {one.version for alias, one in now.asked.items() if before.asked.get(alias) != one}
+        for version in asked | (set(wanted_checks(now)) - set(wanted_checks(before))):
             self._candidates.forget(self.model, version)
 
     def _newest_policy(self) -> Policy:
@@ -234,12 +231,7 @@ def _command(document: Mapping[str, Any]) -> Command | str:
         return f"refused: {error.message}"
 
 
-def _answers(orders: Mapping[str, Command | str], drafts: Sequence[Draft]) -> dict[str, str]:
-    """Return what became of commands that could not be done, by the words that the ledger has for them."""
-    refused = [draft for draft in drafts if draft.kind == "command_refused"]
-    return {
-        order: draft.reason
-        for order, one in orders.items()
-        for draft in refused
-        if isinstance(one, Command) and draft.requested_by == one.by and draft.reason.startswith(one.name)
-    }
+def _outcomes(orders: Mapping[str, Command | str], answers: Sequence[str]) -> dict[str, str]:
+    """Return what became of each order: what the step answered to its command, or why it is none."""
+    left = iter(answers)
+    return {order: next(left) if isinstance(one, Command) else one for order, one in orders.items()}

@@ -110,15 +110,10 @@ def make_live(settings: Settings, model: str, live: Target, *, timeout_s: float 
 def roll_back(settings: Settings, model: str, *, timeout_s: float = _TIMEOUT_S) -> Applied:
     """Go back to the version before, which every replica keeps loaded; asks no registry.
 
-    Shadows that read other columns than that version are asked no more.
-
     Raises:
         SettingsInvalid: there is no version before.
     """
-    routing = rolled_back(_must_be_served(model))
-    others = _of_other_columns(settings, routing)
-    routing = replace(routing, shadows=tuple([one for one in routing.shadows if one not in others]))
-    return apply_routing(settings, model, routing, timeout_s=timeout_s)
+    return apply_routing(settings, model, rolled_back(_must_be_served(model)), timeout_s=timeout_s)
 
 
 def replica_states(model: str, *, timeout_s: float = _ASK_S) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twinscore.rollout.state import Rollout
-from twinscore.rollout.turn import CHAMPION, completed, ended, going_back
+from twinscore.rollout.turn import CHAMPION, champion_back, completed, ended, going_back, kept
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from twinscore.rollout.state import Request
     from twinscore.rollout.turn import Stepped
 
-__all__ = ["requested"]
+__all__ = ["requested", "rested"]
 
 
 def requested(found: Stepped, policy: Policy, seen: Seen, now: datetime) -> Stepped:
     """Act on the newest wish once it has rested; the newest one always wins."""
     state = found.state
     request, rollout = state.settling, state.rollout
-    if request is None or not _rested(request, policy, seen, now):
+    if request is None or not rested(request, policy, seen, now):
         return found
     if not request.version:
         found = found.but(settling=None)
@@ -33,14 +33,17 @@ def requested(found: Stepped, policy: Policy, seen: Seen, now: datetime) -> Step
         return found
     if rollout is None:
         if request.version == state.serving:
-            return found.but(settling=None)
+            return found.but(settling=None, compare=True)
         return _begun(found, policy, request, now)
-    if rollout.version == request.version:
+    # Who goes back to a version that is on its way by stages wants it live now.
+    back = request.kind == "rollback" and rollout.kind != "rollback" and not rollout.takes_all
+    if rollout.version == request.version and not back:
         return _hastened(found.but(settling=None), request)
     return _overtaken(found, seen, request, rollout, now)
 
 
-def _rested(request: Request, policy: Policy, seen: Seen, now: datetime) -> bool:
+def rested(request: Request, policy: Policy, seen: Seen, now: datetime) -> bool:
+    """Return whether a wish counts: a command at once, a moved alias when it has stayed there for a while."""
     if request.settled:
         return True
     return seen.aliases is not None and (now - request.since).total_seconds() >= policy.settle_s
@@ -94,11 +97,33 @@ def _overtaken(found: Stepped, seen: Seen, request: Request, rollout: Rollout, n
     """End the rollout that runs for a newer wish, which is acted on in the next step.
 
     A version that answers everything already stays live: it passed all its stages, or a person sent it live at once,
-    and the newer wish is no wish for what came before it, unless that is what it names.
+    and the newer wish is no wish for what came before it, unless that is what it names. Its bake goes on until the
+    newer version is known to be fit, for one that cannot be asked proves nothing.
     """
     why = f"{request.by} asked for version {request.version}" + (f": {request.reason}" if request.reason else "")
     swapped = rollout.takes_all and seen.live is not None and seen.live.version == rollout.version
     if swapped and request.version != found.state.serving:
+        if found.state.overtaking is not None:
+            checked = seen.beside.get(request.version)
+            if checked is None or checked.waiting:
+                return found
+            if checked.refused:
+                return _unfit(found, request, checked.refused)
         return completed(found, reason=f"its bake ended early: {why}", now=now)
-    settling = None if request.version == found.state.serving else request
-    return ended(found.but(settling=settling), "superseded", by=request.by, reason=why, refuse=False)
+    back = request.version == found.state.serving
+    found = found.but(compare=True, settling=None) if back else found
+    return ended(found, "superseded", by=request.by, reason=why, refuse=False)
+
+
+def _unfit(found: Stepped, request: Request, why: str) -> Stepped:
+    """Refuse the version of a wish while another one bakes on; `champion` goes back to that one."""
+    state = found.state
+    found = found.noted(
+        "refused", from_version=request.version, to_version=state.live, requested_by=request.by, reason=why,
+        rollout_id="", policy_digest="",
+    )  # fmt: skip
+    return found.but(
+        settling=None,
+        put_back=champion_back(state, request.version, state.live),
+        refused=kept(state.refused, request.version, f"refused: {why}"),
+    )

@@ -42,6 +42,9 @@ def _wanted(found: Stepped, command: Command, version: str, now: datetime) -> St
     ours = () if state.put_back is None else (*state.put_back.over, state.put_back.version)
     over = tuple(dict.fromkeys([state.champion_seen, *ours]))
     put_back = None if over == (version,) else PutBack(version=version, over=over)
+    if kind != "policy" and state.rollout is not None and state.rollout.kind == "policy" and state.live == version:
+        why = f"version {version} answers everything already, and is live for good once its bake is over"
+        found = _refused(found, command, why)
     return found.but(settling=request, put_back=put_back)
 
 

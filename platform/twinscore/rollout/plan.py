@@ -211,7 +211,9 @@ def promoted(current: Routing, live: Target) -> Routing:
 
 
 def rolled_back(current: Routing) -> Routing:
-    """Return the routing that goes back to the version before; needs no registry, for it is kept loaded.
+    """Return the routing that goes back to the version before, alone; needs no registry, for it is kept loaded.
+
+    What is asked beside the live version may read other columns than the one before, and must not keep it away.
 
     Raises:
         SettingsInvalid: no version before is known.
@@ -219,7 +221,9 @@ def rolled_back(current: Routing) -> Routing:
     if current.previous is None:
         message = f"{current.model} has no earlier version to go back to; version {current.live.version} was the first."
         raise SettingsInvalid(message, model=current.model)
-    return replace(current, live=current.previous, previous=current.live, epoch=current.epoch + 1, challengers=())
+    return replace(
+        current, live=current.previous, previous=current.live, epoch=current.epoch + 1, challengers=(), shadows=()
+    )
 
 
 def _arm(name: str, document: object) -> ArmPlan:

@@ -123,6 +123,8 @@ class ModelState:
     """Versions that get no traffic until somebody asks for them again, and why."""
     told: dict[str, str] = field(default_factory=dict)
     """Last words about other versions, for their tags."""
+    compare: bool = False
+    """Whether `serving` is to be compared with what the registry has under its number."""
     paused_by: str = ""
     waits: str = ""
     """Why what was asked for has not begun."""
@@ -141,6 +143,15 @@ class ModelState:
     def live_digest(self) -> str | None:
         """The digest of that version's bundle."""
         return self.rollout.digest if self.rollout is not None and self.rollout.takes_all else self.serving_digest
+
+    @property
+    def overtaking(self) -> str | None:
+        """The version wished for while another one bakes, if it must be looked at before that bake ends for it."""
+        wish, rollout = self.settling, self.rollout
+        if wish is None or rollout is None or not rollout.takes_all:
+            return None
+        known = wish.kind == "rollback" and wish.version in self.digests
+        return None if known or wish.version in ("", rollout.version, self.serving) else wish.version
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values; `from_json` reads it back to an equal value."""

@@ -6,12 +6,14 @@ and registry follows from it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twinscore.rollout.advance import advanced, broken, stage_of, unproven
-from twinscore.rollout.begin import requested
+from twinscore.rollout.begin import requested, rested
 from twinscore.rollout.notice import adopted, beside, noticed
 from twinscore.rollout.obey import obeyed
+from twinscore.rollout.renumbered import renumbered
 from twinscore.rollout.turn import Stepped, blocked, in_force
 
 if TYPE_CHECKING:
@@ -19,11 +21,14 @@ if TYPE_CHECKING:
 
     from twinscore.rollout.policy import Policy
     from twinscore.rollout.seen import Seen
-    from twinscore.rollout.state import ModelState, Rollout
+    from twinscore.rollout.state import ModelState, Request, Rollout
 
 __all__ = ["Stepped", "step"]
 
 _SILENT = "the registry does not answer; what is on its way goes on, new wishes wait"
+
+_TIMES = ("since", "stage_at", "ready_at", "held_at")
+_Dated = TypeVar("_Dated", "Request", "Rollout")
 
 
 def step(state: ModelState, policy: Policy, seen: Seen, now: datetime) -> Stepped:
@@ -38,13 +43,32 @@ def step(state: ModelState, policy: Policy, seen: Seen, now: datetime) -> Steppe
         seen: what is known now; verdicts and requests are of the rollout and stage in `state`.
         now: in UTC.
     """
-    found = noticed(adopted(_looked(Stepped(state), seen), seen), seen, now)
+    found = _looked(Stepped(_up_to(state, now)), seen)
+    found = noticed(renumbered(adopted(found, seen), seen), seen, now)
     for command in seen.commands:
-        found = obeyed(found, policy, command, now)
+        found = obeyed(found, policy, command, now).answered(found)
     found = found if found.moved else broken(found, policy, seen)
     found = found if found.moved else requested(found, policy, seen, now)
     found = found if found.moved else advanced(found, policy, seen, now)
     return _explained(beside(found, policy, seen, now), policy, seen, now)
+
+
+def _up_to(state: ModelState, now: datetime) -> ModelState:
+    """Return the state with nothing later than now, so that after a clock was set back what is waited for begins anew.
+
+    Otherwise all of it would stand still until the old time is reached.
+    """
+
+    def clamped(one: _Dated) -> _Dated:
+        late: dict[str, Any] = {name: now for name in _TIMES if (getattr(one, name, None) or now) > now}
+        return replace(one, **late) if late else one
+
+    return replace(
+        state,
+        settling=None if state.settling is None else clamped(state.settling),
+        asked={alias: clamped(one) for alias, one in state.asked.items()},
+        rollout=None if state.rollout is None else clamped(state.rollout),
+    )
 
 
 def _looked(found: Stepped, seen: Seen) -> Stepped:
@@ -65,7 +89,12 @@ def _explained(found: Stepped, policy: Policy, seen: Seen, now: datetime) -> Ste
         found = found.but(serving_seen=(*state.serving_seen, state.live))
     waits = _SILENT if seen.aliases is None else ""
     if state.settling is not None and not waits:
-        waits = f"{state.settling.reason or state.settling.by}; it counts once it has rested for {policy.settle_s:g} s"
+        wish = state.settling
+        looked = seen.beside.get(state.overtaking or "")
+        why = f"it counts once it has rested for {policy.settle_s:g} s"
+        if rested(wish, policy, seen, now) and looked is not None:
+            why = f"version {wish.version} is being checked: {looked.waiting}"
+        waits = f"{wish.reason or wish.by}; {why}"
     if state.rollout is not None:
         policy = in_force(state, policy)
         rollout = state.with_rollout(

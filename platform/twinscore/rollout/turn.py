@@ -25,6 +25,7 @@ __all__ = [
     "Stepped",
     "at",
     "blocked",
+    "champion_back",
     "completed",
     "ended",
     "going_back",
@@ -48,6 +49,8 @@ class Stepped:
     drafts: tuple[Draft, ...] = ()
     moved: bool = False
     """Whether the rollout went into another stage, began or ended; it does so at most once in a step."""
+    answers: tuple[str, ...] = ()
+    """What became of each command of the look, in their order: `taken`, or why it was not done."""
 
     def but(self, **changes: Any) -> Stepped:
         """Return the step with changes to its state."""
@@ -59,6 +62,11 @@ class Stepped:
         known = {} if rollout is None else {"rollout_id": rollout.id, "policy_digest": rollout.policy_digest}
         draft = Draft(**{"model": self.state.model, "kind": kind, "decided_by": PLATFORM, **known, **said})
         return replace(self, drafts=(*self.drafts, draft))
+
+    def answered(self, before: Stepped) -> Stepped:
+        """Return the step, taken from `before` by a command, with the answer to it; the ledger has the same words."""
+        said = [draft.reason for draft in self.drafts[len(before.drafts) :] if draft.kind == "command_refused"]
+        return replace(self, answers=(*self.answers, *(said or ["taken"])))
 
     def over(self) -> Stepped:
         """Return the step as one in which nothing more may happen to the rollout."""
@@ -115,7 +123,7 @@ def ended(found: Stepped, kind: str, *, by: str, reason: str, refuse: bool = Tru
     return found.but(
         rollout=None,
         paused_by="" if state.paused_by == BY_DEADLINE else state.paused_by,
-        put_back=_champion_back(state, version) if refuse else state.put_back,
+        put_back=champion_back(state, version, state.serving) if refuse else state.put_back,
         **{told: kept(getattr(state, told), version, words)},
     ).over()
 
@@ -151,10 +159,22 @@ def completed(found: Stepped, *, reason: str, now: datetime) -> Stepped:
         serving_digest=rollout.digest,
         recent=recent,
         digests={one: digests[one] for one in recent if digests.get(one)},
+        compare=rollout.kind == "rollback",
         refused=kept(state.refused, was, words) if gone_back else state.refused,
         told=state.told if gone_back or was is None else kept(state.told, was, words),
         paused_by="" if state.paused_by == BY_DEADLINE else state.paused_by,
     ).over()
+
+
+def champion_back(state: ModelState, version: str, live: str | None) -> PutBack | None:
+    """Return where `champion` belongs when a version did not go live: to what is live, if it still names that one."""
+    if live is None:
+        return None
+    if state.champion_seen == version:
+        return PutBack(version=live, over=(version,))
+    if state.put_back is not None and state.put_back.version == version:
+        return PutBack(version=live, over=(*state.put_back.over, version))
+    return state.put_back
 
 
 def kept(known: Mapping[str, str], version: str | None, words: str) -> dict[str, str]:
@@ -173,17 +193,6 @@ def at(moment: datetime) -> str:
     '2026-05-04 12:30:05 UTC'
     """
     return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
-
-
-def _champion_back(state: ModelState, version: str) -> PutBack | None:
-    """Return where `champion` belongs when a version did not go live: to what is live, if it still names that one."""
-    if state.serving is None:
-        return None
-    if state.champion_seen == version:
-        return PutBack(version=state.serving, over=(version,))
-    if state.put_back is not None and state.put_back.version == version:
-        return PutBack(version=state.serving, over=(*state.put_back.over, version))
-    return state.put_back
 
 
 def _evidence(rollout: Rollout) -> dict[str, Any]:

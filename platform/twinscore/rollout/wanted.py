@@ -63,12 +63,11 @@ def wanted_plan(state: ModelState, policy: Policy) -> WantedRouting:
         canary = ArmPlan(version=coming, share=stage.share)
     if stage is not None and stage.kind == "shadow" and coming is not None:
         shadows.append(ShadowPlan(version=coming, sampling=stage.sampling))
-    if state.challenger not in (None, state.live, coming) and state.challenger not in state.refused:
-        assert state.challenger is not None
-        ab = ArmPlan(version=state.challenger, share=policy.ab_share)
-    if state.shadow not in (None, state.live, coming):
-        assert state.shadow is not None
-        shadows.append(ShadowPlan(version=state.shadow, sampling=policy.shadow_sampling))
+    challenger, shadow = _beside(state)
+    if challenger is not None:
+        ab = ArmPlan(version=challenger, share=policy.ab_share)
+    if shadow is not None:
+        shadows.append(ShadowPlan(version=shadow, sampling=policy.shadow_sampling))
     plan = RoutingPlan(
         canary=canary,
         ab=ab,
@@ -80,10 +79,19 @@ def wanted_plan(state: ModelState, policy: Policy) -> WantedRouting:
     return WantedRouting(live=state.live, digest=state.live_digest, plan=plan, coming=coming)
 
 
-def wanted_checks(state: ModelState) -> tuple[str, ...]:
-    """Return the versions that somebody wants to be asked and of which it is not known whether they are sound."""
+def wanted_checks(state: ModelState, *, away: bool = False) -> tuple[str, ...]:
+    """Return the versions of which it is to be found out whether they are sound, and which bundles they are.
+
+    Args:
+        state: where the promotion stands.
+        away: whether the registry does not answer; what is live is not compared with it then.
+    """
     rollout = state.rollout
     found = [rollout.version] if rollout is not None and rollout.status == "checking" and not rollout.digest else []
+    if state.overtaking is not None:
+        found.append(state.overtaking)
+    if state.compare and state.serving is not None and not away:
+        found.append(state.serving)
     return tuple(dict.fromkeys([*found, *[one.version for one in state.asked.values() if one.version]]))
 
 
@@ -115,15 +123,27 @@ def wanted_tags(state: ModelState) -> dict[str, dict[str, str]]:
     if state.serving is not None:
         taken = state.rollout is not None and state.rollout.takes_all
         words.setdefault(state.serving, []).append("kept warm, to go back to" if taken else "live")
-    if state.challenger is not None and state.challenger not in state.refused:
-        words.setdefault(state.challenger, []).append("challenger, compared with the live version")
-    if state.shadow is not None:
-        words.setdefault(state.shadow, []).append("shadow, its answers reach nobody")
+    challenger, shadow = _beside(state)
+    if challenger is not None:
+        words.setdefault(challenger, []).append("challenger, compared with the live version")
+    if shadow is not None:
+        words.setdefault(shadow, []).append("shadow, its answers reach nobody")
     for known in (state.refused, state.told):
         for version, told in known.items():
-            if version not in words or known is state.refused:
+            if version not in words or version == state.serving or known is state.refused:
                 words.setdefault(version, []).append(told)
     return {version: {TAG: "; ".join(told)} for version, told in words.items()}
+
+
+def _beside(state: ModelState) -> tuple[str | None, str | None]:
+    """Return the versions that `challenger` and `shadow` have asked; None where theirs is live, on its way, or left."""
+    rollout = state.rollout
+    coming = None if rollout is None else rollout.version
+    # What is gone back from stands in nobody's way, neither with its answers nor with an application that must start.
+    left = state.serving if rollout is not None and rollout.kind == "rollback" else None
+    elsewhere = (state.live, coming, left)
+    challenger = None if state.challenger in (*elsewhere, *state.refused) else state.challenger
+    return challenger, None if state.shadow in elsewhere else state.shadow
 
 
 def _traffic(rollout: Rollout, policy: Policy) -> Stage | None:

@@ -42,7 +42,7 @@ Outcome = Literal["pass", "fail", "inconclusive"]
 def settled_world(policy: Policy = SHORT_POLICY, **said: Any) -> PromotionWorld:
     """Return a world in which version 1 is live and known to be, with an empty ledger."""
     world = PromotionWorld(policy=policy, aliases={"champion": "1"}, **said)
-    world.run(3)
+    world.run(4)
     world.ledger.clear()
     return world
 
@@ -64,6 +64,8 @@ class PromotionWorld:
     """What each gate finds of a version; `pass` where nothing is said."""
     unsound: dict[str, str] = field(default_factory=dict)
     """Versions that are refused when they are checked, and why."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """Of versions that were registered anew; what `digest_for` says where nothing is said."""
     failed: str = ""
     given_up: dict[str, str] = field(default_factory=dict)
     """Versions that cannot be asked beside the live one, and why."""
@@ -104,7 +106,7 @@ class PromotionWorld:
             moved=dict(self._moved),
             live=self.live,
             candidate=self._checked(version) if rollout is not None else None,
-            beside={one: self._checked(one) for one in wanted_checks(self.state)},
+            beside={one: self._checked(one) for one in wanted_checks(self.state, away=not self.registry_up)},
             verdicts=tuple(
                 [GateVerdict(gate=gate.name, outcome=outcome, words=outcome, dry_run=gate.dry_run) for gate in gates]
             ),
@@ -169,7 +171,7 @@ class PromotionWorld:
             return Checked(version=version, waiting="fetch: the registry does not answer")
         if version in self.unsound:
             return Checked(version=version, refused=self.unsound[version])
-        return Checked(version=version, digest=digest_for(version))
+        return Checked(version=version, digest=self.digests.get(version, digest_for(version)))
 
     def _converge(self) -> None:
         wanted = wanted_plan(self.state, self.policy)
