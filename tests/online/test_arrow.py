@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -13,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twinscore.online.asked import Outcome
 from twinscore.online.call import Call
 from twinscore.online.endpoint import Endpoint
 from twinscore.online.gateway import Gateway, Reply
 from twinscore.online.listener import HttpListener
 from twinscore.online.request import Limits
-from twinscore.online.wire.arrow import ARROW_STREAM, ERRORS_FIELD
+from twinscore.online.wire.arrow import ARROW_STREAM, ERRORS_FIELD, write_stream
 from twinscore.scoring.table import SCORE_SCHEMA, check_and_score
 
 STREAM = {"content-type": ARROW_STREAM}
@@ -137,6 +139,26 @@ def test_a_partial_answer_has_errors(binary: Any) -> None:
     assert [4 * [None], 16] == [answer["score"].to_pylist()[::5], len(answer["score"].drop_null())]
     assert [prediction["errors"] for prediction in as_json["predictions"]] == answer["errors"].to_pylist()
     assert ["/rows/5/plan"] == [error["path"] for error in answer["errors"].to_pylist()[5]]
+
+
+@pytest.mark.parametrize("n_rows", [1, 9])
+def test_keys_that_are_times_come_back_as_times(binary: Any, n_rows: int) -> None:
+    """Where rows were answered one by one, too: those that are explained, and those of a partial answer."""
+    contract = replace(binary.bundle.contract, key=("opened_at",))
+    endpoint = Endpoint(replace(binary.bundle, contract=contract), model="members", version="1")
+    table = binary.table.slice(0, n_rows)
+    plain = send(endpoint, stream_of(table))
+    asked = endpoint.ask(binary.rows[:n_rows], at="/rows", partial=False)
+    by_rows = Outcome(endpoint.predictions(endpoint.score(asked)))
+    explained = Gateway("members", endpoint).handle(
+        Call("POST", "/predict", {b"content-type": ARROW_STREAM.encode(), b"x-explain": b"true"}, stream_of(table), "r")
+    )
+
+    assert isinstance(explained, Reply)
+    assert (200, 200) == (plain.status, explained.answer.status)
+    assert table["opened_at"].equals(table_in(plain.body)["opened_at"])
+    assert plain.body == explained.answer.body
+    assert plain.body == write_stream(endpoint, by_rows, "r", "live", partial=False).body
 
 
 class Box(pa.ExtensionType):
