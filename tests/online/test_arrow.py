@@ -34,6 +34,10 @@ def stream_of(table: pa.Table, **options: Any) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+def far_times(table: pa.Table) -> pa.Array:
+    return pa.array([2**58] * table.num_rows).cast(table.schema.field("opened_at").type)
+
+
 def table_in(body: bytes) -> pa.Table:
     with pa.ipc.open_stream(body) as reader:
         return reader.read_all()
@@ -114,6 +118,7 @@ def test_types_that_lose_nothing_are_taken(binary: Any) -> None:
         (lambda table: table.set_column(1, "age", table["age"].cast(pa.string())), 422, "type"),
         (lambda table: table.set_column(1, "age", pa.nulls(table.num_rows)), 422, None),
         (lambda table: table.set_column(1, "age", pa.array([[1]] * table.num_rows)), 422, "type"),
+        (lambda table: table.set_column(8, "opened_at", far_times(table)), 422, "out_of_range"),
     ],
 )
 def test_other_tables_are_refused_by_name(binary: Any, change: Any, status: int, rule: str | None) -> None:

@@ -189,6 +189,17 @@ def test_csv_faults_name_the_column_and_no_value(binary: Any) -> None:
     assert 400 == ragged.status
 
 
+def test_times_out_of_range_are_refused_in_csv_as_in_json(binary: Any) -> None:
+    """The year 10000 in UTC is no time that an answer or the audit log could repeat."""
+    row = binary.rows[0] | {"opened_at": "9999-12-31T23:59:59-05:00"}
+    in_json = ours(binary.endpoint, json.dumps({"instances": [row]}).encode())
+    in_csv = ours(binary.endpoint, pd.DataFrame([row]).to_csv(index=False).encode(), "text/csv")
+
+    for answer in (in_json, in_csv):
+        assert 400 == answer.status
+        assert "expected a time within the years 1 to 9999" in json.loads(answer.body)["message"]
+
+
 def test_limits_hold_in_every_form(binary: Any) -> None:
     """Too many rows are 413, no rows are 400."""
     endpoint = Endpoint(binary.bundle, model="members", version="1", limits=Limits(max_rows=3))

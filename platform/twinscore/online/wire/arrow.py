@@ -53,7 +53,7 @@ def read_stream(body: bytes, endpoint: Endpoint, *, partial: bool) -> Asked:
     Raises:
         RequestMalformed: it is no stream, or one with compression or extension types.
         RequestTooLarge: more bytes, rows or characters than are read.
-        RowsRefusedError: columns are missing, unknown or of another type, or there are no rows.
+        RowsRefusedError: columns are missing, unknown, of another type or out of range, or there are no rows.
     """
     limits = endpoint.limits
     if len(body) > limits.max_body_bytes:
@@ -156,7 +156,8 @@ def _conformed(table: pa.Table, endpoint: Endpoint) -> pa.Table:
     try:
         return endpoint.bundle.checker.conform(table, source="The stream").combine_chunks()
     except SchemaMismatch as error:
-        faults = [Fault(_AT, None, "type", text[:300], "", "critical") for text in error.fields["faults"]]
+        told = zip(error.fields["rules"], error.fields["faults"], strict=True)
+        faults = [Fault(_AT, None, rule, text[:300], "", "critical") for rule, text in told]
         raise RowsRefusedError(faults, len(faults), table.num_rows) from None
 
 
