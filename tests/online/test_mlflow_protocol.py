@@ -158,6 +158,25 @@ def test_missing_and_extra_columns_are_named(binary: Any, theirs: Any) -> None:
     assert theirs(extra).json() == json.loads(ours(binary.endpoint, extra).body)
 
 
+@pytest.mark.parametrize("extra", [{}, {"nope": 1}])
+@pytest.mark.parametrize(("name", "nullable"), [("income", True), ("city", True), ("age", False)])
+def test_what_one_record_leaves_out_is_missing(
+    binary: Any, theirs: Any, extra: dict[str, Any], name: str, nullable: bool
+) -> None:
+    """As in the frame that MLflow's server makes of records: null, which only a nullable column may be."""
+    first, second = binary.rows[0] | extra, dict(binary.rows[1])
+    null = json.dumps({"dataframe_records": [first, second | {name: None}]}).encode()
+    del second[name]
+    left_out, instances = (json.dumps({form: [first, second]}).encode() for form in ("dataframe_records", "instances"))
+    answer = ours(binary.endpoint, left_out)
+
+    assert (200 if nullable else 400) == answer.status
+    assert ours(binary.endpoint, null).body == answer.body
+    if nullable:
+        assert theirs(left_out).json() == json.loads(answer.body)
+    assert [400, 400] == [theirs(instances).status_code, ours(binary.endpoint, instances).status]
+
+
 @pytest.mark.parametrize(
     ("changed", "taken", "taken_there"),
     [

@@ -140,10 +140,13 @@ def _rows_of(value: object, endpoint: Endpoint) -> list[dict[str, Any]]:
     known = endpoint.bundle.contract.schema.names
     sent = set().union(*rows)
     _name_missing(sent, endpoint)
-    if sent == set(known):
+    if sent == set(known) and set(map(len, rows)) == {len(known)}:
         return list(rows)
-    # A frame made of records has every column in every row; where a record leaves one out, it is a missing value.
-    return [{name: row.get(name) for name in known} for row in rows]
+    if form == "dataframe_records":
+        # A frame made of records has every column in every row; where a record leaves one out, it is a missing value.
+        return [{name: row.get(name) for name in known} for row in rows]
+    # Columns made of instances would differ in length, which is refused: here row by row, with the column's name.
+    return [{name: row[name] for name in known if name in row} for row in rows]
 
 
 def _of_split(data: object, endpoint: Endpoint) -> list[dict[str, Any]]:
