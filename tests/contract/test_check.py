@@ -202,6 +202,33 @@ def test_casts_that_lose_are_refused(found: pa.DataType, wanted: pa.DataType, va
     assert caught.value.message.startswith("part-0.parquet does not fit contract 'c': column 'a' is ")
 
 
+VIEWS = pa.DictionaryArray.from_arrays(pa.array([1, None, 0, 1], pa.int8()), pa.array(["a", None], pa.string_view()))
+MORE_VIEWS = pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), pa.array(["b" * 20], pa.string_view()))
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        ([VIEWS], [None, None, "a", None]),
+        ([VIEWS.slice(2), MORE_VIEWS, VIEWS.slice(0, 0)], ["a", None, "b" * 20]),
+        ([VIEWS.slice(0, 2)], [None, None]),
+    ],
+)
+def test_dictionaries_of_views_are_spelled_out(chunks: list[pa.Array], expected: list[str | None]) -> None:
+    """Of one or many chunks, each with a dictionary of its own, sliced, with nulls in both places."""
+    cells = pa.chunked_array(chunks)
+    columns = {"id": [1] * len(cells), "n": [1] * len(cells), "x": [1.0] * len(cells), "s": cells}
+
+    assert expected == checker_of(between(min_value=0)).conform(pa.table(columns))["s"].to_pylist()
+
+
+def test_a_cast_that_arrow_lacks_is_a_refusal() -> None:
+    """A dictionary of bytes behind views is no text, and not even Arrow spells it out."""
+    cells = pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), pa.array([b"a"], pa.binary_view()))
+    with pytest.raises(SchemaMismatch, match="column 's' is dictionary"):
+        checker_of(between(min_value=0)).conform(pa.table({"id": [1], "n": [1], "x": [1.0], "s": cells}))
+
+
 UTC_TIME, WALL_TIME, DAY = pa.timestamp("us", "UTC"), pa.timestamp("us"), pa.date32()
 
 

@@ -98,12 +98,16 @@ def test_types_that_lose_nothing_are_taken(binary: Any) -> None:
     for name, kind in {"plan": pa.dictionary(pa.int8(), pa.string()), "city": pa.large_string(), "age": pa.int16(),
                        "row_id": pa.string_view(), "opened_at": pa.timestamp("us", "Asia/Tokyo")}.items():  # fmt: skip
         changed = changed.set_column(changed.column_names.index(name), name, table[name].cast(kind))
+    words = table["city"].combine_chunks().dictionary_encode()
+    views = pa.DictionaryArray.from_arrays(words.indices, words.dictionary.cast(pa.string_view()))
+    viewed = table.set_column(table.column_names.index("city"), "city", views)
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     written = frame.write_ipc_stream(None)
 
     expected = send(binary.endpoint, stream_of(table)).body
     assert expected == send(binary.endpoint, stream_of(changed)).body
+    assert expected == send(binary.endpoint, stream_of(viewed)).body
     assert table_in(expected).equals(table_in(send(binary.endpoint, written.getvalue()).body))
 
 

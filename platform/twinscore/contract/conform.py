@@ -84,7 +84,7 @@ def _fitting(table: pa.Table, contract: Contract, faults: list[tuple[str, str]])
             continue
         try:
             columns[column.name] = _cast(table.column(places[0]), column.type)
-        except pa.ArrowInvalid as exc:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
             found, wanted = type_name(table.schema.field(places[0]).type), type_name(column.type)
             reason = f" without loss ({exc})" if str(exc) else ""
             text = f"column {column.name!r} is {found}, the contract wants {wanted}; not castable{reason}."
@@ -93,18 +93,30 @@ def _fitting(table: pa.Table, contract: Contract, faults: list[tuple[str, str]])
 
 
 def _cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
-    """Cast, or raise ArrowInvalid: with a reason when a value is in the way, without when the type is."""
+    """Cast, or raise ArrowInvalid: with a reason when a value is in the way, without when the type is.
+
+    A cast that Arrow lacks raises ArrowNotImplementedError.
+    """
     if column.type == wanted:
         return column
     if column.null_count == len(column):
         return pa.chunked_array([pa.nulls(len(column), wanted)])
     if pa.types.is_dictionary(column.type):
-        return _cast(column.cast(column.type.value_type), wanted)
+        return _cast(_spelled_out(column), wanted)
     found = canonical_type(column.type)
     whole_as_float = found == pa.int64() and wanted == pa.float64()
     if found != wanted and not whole_as_float:
         raise pa.ArrowInvalid
     return column.cast(wanted, safe=True)
+
+
+def _spelled_out(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the values of a column of dictionaries; Arrow spells out none of text views, which become text before."""
+    kind = column.type.value_type
+    if not pa.types.is_string_view(kind):
+        return column.cast(kind)
+    chunks = [chunk.dictionary.cast(pa.string()).take(chunk.indices) for chunk in column.chunks]
+    return pa.chunked_array(chunks, pa.string())
 
 
 def _has_far_times(column: pa.ChunkedArray) -> bool:
