@@ -231,6 +231,17 @@ def test_limits_hold_in_every_form(binary: Any) -> None:
     assert [400, 400] == empty
 
 
+@pytest.mark.parametrize("name", ["row_id", "nope"])
+@pytest.mark.parametrize(("text", "status"), [("x" * 10_000, 200), ("x" * 10_001, 413), ("\u00e9" * 10_000, 200)])
+def test_texts_are_as_long_in_csv_as_in_json(binary: Any, name: str, text: str, status: int) -> None:
+    """The limit counts characters, and those of a column that is left out, too."""
+    row = binary.rows[0] | {name: text}
+    in_json = ours(binary.endpoint, json.dumps({"instances": [row]}).encode())
+    in_csv = ours(binary.endpoint, pd.DataFrame([row]).to_csv(index=False).encode(), "text/csv")
+
+    assert [status, status] == [in_json.status, in_csv.status]
+
+
 @pytest.fixture(scope="module")
 def listener(binary: Any) -> Iterator[HttpListener]:
     """A listener of the binary model."""

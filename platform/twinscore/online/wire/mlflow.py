@@ -23,6 +23,7 @@ from twinscore.online.asked import Asked, Outcome, RowsRefusedError
 from twinscore.online.request import body_too_large
 from twinscore.online.scored import DEGRADED, columns_of, degraded_rows, errors_of
 from twinscore.online.wire.format import wants_partial
+from twinscore.online.wire.texts import measure_texts
 from twinscore.scoring.pyfunc import REFUSED
 from twinscore.scoring.table import SCORE_SCHEMA
 
@@ -204,6 +205,7 @@ def _of_csv(body: bytes, endpoint: Endpoint, *, partial: bool) -> Asked:
         expected = f"1 to {endpoint.limits.max_rows} rows"
         raise RowsRefusedError([Fault(_ROWS, None, "row_count", expected, "no rows", "critical")], 1, 0)
     _refuse_many(table.num_rows, endpoint)
+    measure_texts(table, endpoint.limits.max_body_bytes)
     try:
         conformed = endpoint.bundle.checker.conform(table, source="The CSV")
     except SchemaMismatch as error:
