@@ -52,6 +52,14 @@ def too_large(path: Path) -> None:
     write_rows(path, table.set_column(table.column_names.index("debt"), "debt", numbers))
 
 
+def too_far(path: Path) -> None:
+    """A time of the contract's own type, in the year 11103."""
+    table = pq.read_table(path)
+    place = table.column_names.index("opened_at")
+    times = pa.array([0] * 999 + [2**58]).cast(table.schema.field(place).type)
+    write_rows(path, table.set_column(place, "opened_at", times))
+
+
 SPOILS = {
     "zero bytes": (lambda path: path.write_bytes(b""), None, "is empty (0 bytes)"),
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-9]), None, "does not end with a Parquet footer"),
@@ -63,6 +71,7 @@ SPOILS = {
     "other type": (as_text, 1_000, "column 'age' is string, the contract wants int64."),
     "page": (lambda path: spoil(path, 1), 1_000, "is corrupt in row groups 0 to 2, after row"),
     "value": (too_large, 1_000, "column 'debt' is int64, the contract wants float64; not castable without loss"),
+    "time": (too_far, 1_000, "column 'opened_at' has a value out of range; expected a time within the years 1 to 9999"),
 }  # fmt: skip
 
 

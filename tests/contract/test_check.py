@@ -202,6 +202,69 @@ def test_casts_that_lose_are_refused(found: pa.DataType, wanted: pa.DataType, va
     assert caught.value.message.startswith("part-0.parquet does not fit contract 'c': column 'a' is ")
 
 
+VIEWS = pa.DictionaryArray.from_arrays(pa.array([1, None, 0, 1], pa.int8()), pa.array(["a", None], pa.string_view()))
+MORE_VIEWS = pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), pa.array(["b" * 20], pa.string_view()))
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        ([VIEWS], [None, None, "a", None]),
+        ([VIEWS.slice(2), MORE_VIEWS, VIEWS.slice(0, 0)], ["a", None, "b" * 20]),
+        ([VIEWS.slice(0, 2)], [None, None]),
+    ],
+)
+def test_dictionaries_of_views_are_spelled_out(chunks: list[pa.Array], expected: list[str | None]) -> None:
+    """Of one or many chunks, each with a dictionary of its own, sliced, with nulls in both places."""
+    cells = pa.chunked_array(chunks)
+    columns = {"id": [1] * len(cells), "n": [1] * len(cells), "x": [1.0] * len(cells), "s": cells}
+
+    assert expected == checker_of(between(min_value=0)).conform(pa.table(columns))["s"].to_pylist()
+
+
+def test_a_cast_that_arrow_lacks_is_a_refusal() -> None:
+    """A dictionary of bytes behind views is no text, and not even Arrow spells it out."""
+    cells = pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), pa.array([b"a"], pa.binary_view()))
+    with pytest.raises(SchemaMismatch, match="column 's' is dictionary"):
+        checker_of(between(min_value=0)).conform(pa.table({"id": [1], "n": [1], "x": [1.0], "s": cells}))
+
+
+UTC_TIME, WALL_TIME, DAY = pa.timestamp("us", "UTC"), pa.timestamp("us"), pa.date32()
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+@pytest.mark.parametrize(
+    ("found", "wanted", "inside", "outside"),
+    [
+        (UTC_TIME, UTC_TIME, [-62_135_596_800_000_000, 253_402_300_799_999_999], [-62_135_596_800_000_001]),
+        (WALL_TIME, WALL_TIME, [None], [2**62]),
+        (pa.timestamp("us", "America/New_York"), UTC_TIME, [253_402_300_799_999_999], [253_402_300_800_000_000]),
+        (pa.timestamp("s"), WALL_TIME, [253_402_300_799], [253_402_300_800]),
+        (DAY, DAY, [-719_162, 2_932_896], [2_932_897]),
+        (pa.date64(), DAY, [2_932_896 * 86_400_000], [-719_163 * 86_400_000]),
+    ],
+)
+def test_times_that_json_cannot_say_are_refused(
+    found: pa.DataType, wanted: pa.DataType, inside: list[Any], outside: list[Any], chunks: int
+) -> None:
+    """The years 1 to 9999 in UTC, to the last microsecond; of the contract's own type and of others."""
+    checker = compile_contract(
+        Contract(
+            "c", 1, (Column("a", wanted),), ("a",), (Expectation("expect_table_row_count_to_equal", {"value": 1}),)
+        )
+    )
+
+    def table_of(values: list[Any]) -> pa.Table:
+        whole = pa.array(values, pa.int32() if found == DAY else pa.int64()).cast(found)
+        return pa.table({"a": pa.chunked_array([whole] * chunks)})
+
+    assert chunks * len(inside) == checker.conform(table_of([*inside])).num_rows
+    with pytest.raises(SchemaMismatch) as caught:
+        checker.conform(table_of([*inside, *outside, None]))
+    assert ["out_of_range"] == caught.value.fields["rules"]
+    assert "column 'a' has a value out of range; expected a time within the years 1 to 9999." in caught.value.message
+
+
 def test_every_fault_of_a_schema_is_told_at_once() -> None:
     """A missing column with the nearest name, a double one and a wrong type are one error."""
     table = pa.table([pa.array([1]), pa.array([1]), pa.array([1]), pa.array(["a"])], names=["id", "n", "n", "x"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -13,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twinscore.online.asked import Outcome
 from twinscore.online.call import Call
 from twinscore.online.endpoint import Endpoint
 from twinscore.online.gateway import Gateway, Reply
 from twinscore.online.listener import HttpListener
 from twinscore.online.request import Limits
-from twinscore.online.wire.arrow import ARROW_STREAM, ERRORS_FIELD
+from twinscore.online.wire.arrow import ARROW_STREAM, ERRORS_FIELD, write_stream
 from twinscore.scoring.table import SCORE_SCHEMA, check_and_score
 
 STREAM = {"content-type": ARROW_STREAM}
@@ -30,6 +32,10 @@ def stream_of(table: pa.Table, **options: Any) -> bytes:
     with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
         writer.write_table(table, max_chunksize=7)
     return sink.getvalue().to_pybytes()
+
+
+def far_times(table: pa.Table) -> pa.Array:
+    return pa.array([2**58] * table.num_rows).cast(table.schema.field("opened_at").type)
 
 
 def table_in(body: bytes) -> pa.Table:
@@ -92,12 +98,16 @@ def test_types_that_lose_nothing_are_taken(binary: Any) -> None:
     for name, kind in {"plan": pa.dictionary(pa.int8(), pa.string()), "city": pa.large_string(), "age": pa.int16(),
                        "row_id": pa.string_view(), "opened_at": pa.timestamp("us", "Asia/Tokyo")}.items():  # fmt: skip
         changed = changed.set_column(changed.column_names.index(name), name, table[name].cast(kind))
+    words = table["city"].combine_chunks().dictionary_encode()
+    views = pa.DictionaryArray.from_arrays(words.indices, words.dictionary.cast(pa.string_view()))
+    viewed = table.set_column(table.column_names.index("city"), "city", views)
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     written = frame.write_ipc_stream(None)
 
     expected = send(binary.endpoint, stream_of(table)).body
     assert expected == send(binary.endpoint, stream_of(changed)).body
+    assert expected == send(binary.endpoint, stream_of(viewed)).body
     assert table_in(expected).equals(table_in(send(binary.endpoint, written.getvalue()).body))
 
 
@@ -112,6 +122,7 @@ def test_types_that_lose_nothing_are_taken(binary: Any) -> None:
         (lambda table: table.set_column(1, "age", table["age"].cast(pa.string())), 422, "type"),
         (lambda table: table.set_column(1, "age", pa.nulls(table.num_rows)), 422, None),
         (lambda table: table.set_column(1, "age", pa.array([[1]] * table.num_rows)), 422, "type"),
+        (lambda table: table.set_column(8, "opened_at", far_times(table)), 422, "out_of_range"),
     ],
 )
 def test_other_tables_are_refused_by_name(binary: Any, change: Any, status: int, rule: str | None) -> None:
@@ -137,6 +148,26 @@ def test_a_partial_answer_has_errors(binary: Any) -> None:
     assert [4 * [None], 16] == [answer["score"].to_pylist()[::5], len(answer["score"].drop_null())]
     assert [prediction["errors"] for prediction in as_json["predictions"]] == answer["errors"].to_pylist()
     assert ["/rows/5/plan"] == [error["path"] for error in answer["errors"].to_pylist()[5]]
+
+
+@pytest.mark.parametrize("n_rows", [1, 9])
+def test_keys_that_are_times_come_back_as_times(binary: Any, n_rows: int) -> None:
+    """Where rows were answered one by one, too: those that are explained, and those of a partial answer."""
+    contract = replace(binary.bundle.contract, key=("opened_at",))
+    endpoint = Endpoint(replace(binary.bundle, contract=contract), model="members", version="1")
+    table = binary.table.slice(0, n_rows)
+    plain = send(endpoint, stream_of(table))
+    asked = endpoint.ask(binary.rows[:n_rows], at="/rows", partial=False)
+    by_rows = Outcome(endpoint.predictions(endpoint.score(asked)))
+    explained = Gateway("members", endpoint).handle(
+        Call("POST", "/predict", {b"content-type": ARROW_STREAM.encode(), b"x-explain": b"true"}, stream_of(table), "r")
+    )
+
+    assert isinstance(explained, Reply)
+    assert (200, 200) == (plain.status, explained.answer.status)
+    assert table["opened_at"].equals(table_in(plain.body)["opened_at"])
+    assert plain.body == explained.answer.body
+    assert plain.body == write_stream(endpoint, by_rows, "r", "live", partial=False).body
 
 
 class Box(pa.ExtensionType):

@@ -106,7 +106,24 @@ def test_shapes_and_narrow_datatypes_are_taken(binary: Any) -> None:
             sent["datatype"] = "UINT8"
 
     assert outputs(ask(binary.endpoint, {"inputs": plain})) == outputs(ask(binary.endpoint, {"inputs": other}))
-    assert [float(np.float32(0.1)), None] == cells_in("x", "FP32", 2, [0.1, None], None)
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ([0.1, None], [float(np.float32(0.1)), None]),
+        ([0.1, 200], [float(np.float32(0.1)), 200.0]),
+        ([0.1, 2**24 + 1, None], [float(np.float32(0.1)), 2.0**24, None]),
+        ([0.1, True, "x"], [float(np.float32(0.1)), True, "x"]),
+        ([0.1, 2**53 + 1, 10**400], [float(np.float32(0.1)), 2**53 + 1, 10**400]),
+        ([], []),
+    ],
+)
+def test_narrow_floats_are_what_they_can_hold(sent: list[Any], expected: list[Any]) -> None:
+    """Each number, beside whole ones too; what is refused later stays as it was sent."""
+    found = cells_in("x", "FP32", len(sent), sent, None)
+
+    assert [(type(cell), cell) for cell in expected] == [(type(cell), cell) for cell in found]
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,25 @@ def test_missing_and_extra_columns_are_named(binary: Any, theirs: Any) -> None:
     assert theirs(extra).json() == json.loads(ours(binary.endpoint, extra).body)
 
 
+@pytest.mark.parametrize("extra", [{}, {"nope": 1}])
+@pytest.mark.parametrize(("name", "nullable"), [("income", True), ("city", True), ("age", False)])
+def test_what_one_record_leaves_out_is_missing(
+    binary: Any, theirs: Any, extra: dict[str, Any], name: str, nullable: bool
+) -> None:
+    """As in the frame that MLflow's server makes of records: null, which only a nullable column may be."""
+    first, second = binary.rows[0] | extra, dict(binary.rows[1])
+    null = json.dumps({"dataframe_records": [first, second | {name: None}]}).encode()
+    del second[name]
+    left_out, instances = (json.dumps({form: [first, second]}).encode() for form in ("dataframe_records", "instances"))
+    answer = ours(binary.endpoint, left_out)
+
+    assert (200 if nullable else 400) == answer.status
+    assert ours(binary.endpoint, null).body == answer.body
+    if nullable:
+        assert theirs(left_out).json() == json.loads(answer.body)
+    assert [400, 400] == [theirs(instances).status_code, ours(binary.endpoint, instances).status]
+
+
 @pytest.mark.parametrize(
     ("changed", "taken", "taken_there"),
     [
@@ -189,6 +208,17 @@ def test_csv_faults_name_the_column_and_no_value(binary: Any) -> None:
     assert 400 == ragged.status
 
 
+def test_times_out_of_range_are_refused_in_csv_as_in_json(binary: Any) -> None:
+    """The year 10000 in UTC is no time that an answer or the audit log could repeat."""
+    row = binary.rows[0] | {"opened_at": "9999-12-31T23:59:59-05:00"}
+    in_json = ours(binary.endpoint, json.dumps({"instances": [row]}).encode())
+    in_csv = ours(binary.endpoint, pd.DataFrame([row]).to_csv(index=False).encode(), "text/csv")
+
+    for answer in (in_json, in_csv):
+        assert 400 == answer.status
+        assert "expected a time within the years 1 to 9999" in json.loads(answer.body)["message"]
+
+
 def test_limits_hold_in_every_form(binary: Any) -> None:
     """Too many rows are 413, no rows are 400."""
     endpoint = Endpoint(binary.bundle, model="members", version="1", limits=Limits(max_rows=3))
@@ -199,6 +229,17 @@ def test_limits_hold_in_every_form(binary: Any) -> None:
 
     assert [413] * 5 == [*many, csv.status]
     assert [400, 400] == empty
+
+
+@pytest.mark.parametrize("name", ["row_id", "nope"])
+@pytest.mark.parametrize(("text", "status"), [("x" * 10_000, 200), ("x" * 10_001, 413), ("\u00e9" * 10_000, 200)])
+def test_texts_are_as_long_in_csv_as_in_json(binary: Any, name: str, text: str, status: int) -> None:
+    """The limit counts characters, and those of a column that is left out, too."""
+    row = binary.rows[0] | {name: text}
+    in_json = ours(binary.endpoint, json.dumps({"instances": [row]}).encode())
+    in_csv = ours(binary.endpoint, pd.DataFrame([row]).to_csv(index=False).encode(), "text/csv")
+
+    assert [status, status] == [in_json.status, in_csv.status]
 
 
 @pytest.fixture(scope="module")

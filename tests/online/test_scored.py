@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinscore.online.scored import cells_of
+from twinscore.contract.rows import table_to_rows
+from twinscore.online.scored import cells_of, keys_of
 from twinscore.scoring.table import check_and_score
 
 KINDS: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
@@ -39,6 +41,26 @@ def test_predictions_of_a_table_are_its_rows(trained: Any) -> None:
     _, scored = check_and_score(trained.table, trained.bundle)
 
     assert scored.to_pydict() == {name: cells_of(scored[name]) for name in scored.column_names}
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (pa.timestamp("us", "UTC"), ["2025-02-16T09:37:00Z", "2025-02-16T09:37:00.5Z", "0001-01-01T00:00:00Z"]),
+        (pa.timestamp("us"), ["2025-02-16T09:37:00", "2025-02-16T09:37:00.5", "0001-01-01T00:00:00"]),
+        (pa.date32(), ["2025-02-16", "0001-01-01", "9999-12-31"]),
+        (pa.float64(), ["0.5", "nan", "-0.0"]),
+        (pa.string(), ["a", "", "\u00e9"]),
+    ],
+)
+def test_keys_are_typed_and_written_as_rows_are(kind: pa.DataType, values: list[str]) -> None:
+    """Alone and beside another: their own cells again in Arrow, the text of `table_to_rows` in JSON."""
+    table = pa.table({"a": pa.array([*values, None]).cast(kind), "n": range(len(values) + 1)})
+    for key in (["a"], ["a", "n"]):
+        found = keys_of(table, key)
+
+        assert str(table["a"].to_pylist()) == str(pa.array([cells["a"] for cells in found], kind).to_pylist())
+        assert msgspec.json.encode(table_to_rows(table.select(key))) == msgspec.json.encode(found)
 
 
 @pytest.mark.parametrize("every", [1, 3])

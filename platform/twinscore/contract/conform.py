@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from twinscore.contract.model import type_name
+from twinscore.contract.rows import OUT_OF_RANGE, WITHIN_YEARS
 from twinscore.errors import SchemaMismatch, near
 
 if TYPE_CHECKING:
@@ -16,6 +18,11 @@ __all__ = ["canonical_type", "conform"]
 
 MOST_FAULTS_SHOWN = 5
 
+_INSTANTS = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""The first and last microsecond of the years 1 to 9999, counted from 1970."""
+_DAYS = -719_162, 2_932_896
+"""The first and last day of those years."""
+
 
 def conform(table: pa.Table, contract: Contract, *, source: str = "table") -> pa.Table:
     """Return the contract's columns, in its order and types: (n_rows, contract.columns).
@@ -23,36 +30,24 @@ def conform(table: pa.Table, contract: Contract, *, source: str = "table") -> pa
     Casts that keep every value are made; other columns are left out.
 
     Raises:
-        SchemaMismatch: a column is missing, double, or of a type that cannot be cast without loss;
-            every such column is named with both types.
+        SchemaMismatch: a column is missing, double, of a type that cannot be cast without loss, or has times that
+            JSON cannot say; `fields["faults"]` names every such column, `fields["rules"]` which of these it breaks.
     """
-    if table.schema.equals(contract.schema):
-        return table
-    columns: list[pa.ChunkedArray] = []
-    faults: list[str] = []
-    for column in contract.columns:
-        places = table.schema.get_all_field_indices(column.name)
-        if len(places) != 1:
-            problem = "is missing" if not places else f"is there {len(places)} times"
-            hint = "" if places else f" {near(column.name, table.column_names)}"
-            faults.append(f"column {column.name!r} ({type_name(column.type)}) {problem}.{hint}")
-            continue
-        try:
-            columns.append(_cast(table.column(places[0]), column.type))
-        except pa.ArrowInvalid as exc:
-            found = type_name(table.schema.field(places[0]).type)
-            reason = f" without loss ({exc})" if str(exc) else ""
-            faults.append(
-                f"column {column.name!r} is {found}, the contract wants {type_name(column.type)}; not castable{reason}."
-            )
+    faults: list[tuple[str, str]] = []
+    fits = table.schema.equals(contract.schema)
+    columns = dict(zip(table.column_names, table.columns, strict=True)) if fits else _fitting(table, contract, faults)
+    for name, cells in columns.items():
+        if _has_far_times(cells):
+            faults.append((OUT_OF_RANGE, f"column {name!r} has a value out of range; expected {WITHIN_YEARS}."))
     if faults:
-        shown = " ".join(faults[:MOST_FAULTS_SHOWN])
+        rules, texts = zip(*faults, strict=True)
+        shown = " ".join(texts[:MOST_FAULTS_SHOWN])
         more = f" And {len(faults) - MOST_FAULTS_SHOWN} more." if len(faults) > MOST_FAULTS_SHOWN else ""
         message = f"{source} does not fit contract {contract.name!r}: {shown}{more}"
-        raise SchemaMismatch(message, source=source, contract=contract.name, faults=faults)
-    if not columns:
-        return table.select([])
-    return pa.table(columns, schema=contract.schema)
+        raise SchemaMismatch(message, source=source, contract=contract.name, faults=list(texts), rules=list(rules))
+    if fits:
+        return table
+    return pa.table(list(columns.values()), schema=contract.schema) if columns else table.select([])
 
 
 def canonical_type(arrow: pa.DataType) -> pa.DataType | None:
@@ -77,16 +72,58 @@ def canonical_type(arrow: pa.DataType) -> pa.DataType | None:
     return pa.date32() if types.is_date(arrow) else None
 
 
+def _fitting(table: pa.Table, contract: Contract, faults: list[tuple[str, str]]) -> dict[str, pa.ChunkedArray]:
+    """Return the contract's columns that can be cast; the others become faults, each a rule and a sentence."""
+    columns: dict[str, pa.ChunkedArray] = {}
+    for column in contract.columns:
+        places = table.schema.get_all_field_indices(column.name)
+        if len(places) != 1:
+            problem = "is missing" if not places else f"is there {len(places)} times"
+            hint = "" if places else f" {near(column.name, table.column_names)}"
+            faults.append(("type", f"column {column.name!r} ({type_name(column.type)}) {problem}.{hint}"))
+            continue
+        try:
+            columns[column.name] = _cast(table.column(places[0]), column.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
+            found, wanted = type_name(table.schema.field(places[0]).type), type_name(column.type)
+            reason = f" without loss ({exc})" if str(exc) else ""
+            text = f"column {column.name!r} is {found}, the contract wants {wanted}; not castable{reason}."
+            faults.append(("type", text))
+    return columns
+
+
 def _cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
-    """Cast, or raise ArrowInvalid: with a reason when a value is in the way, without when the type is."""
+    """Cast, or raise ArrowInvalid: with a reason when a value is in the way, without when the type is.
+
+    A cast that Arrow lacks raises ArrowNotImplementedError.
+    """
     if column.type == wanted:
         return column
     if column.null_count == len(column):
         return pa.chunked_array([pa.nulls(len(column), wanted)])
     if pa.types.is_dictionary(column.type):
-        return _cast(column.cast(column.type.value_type), wanted)
+        return _cast(_spelled_out(column), wanted)
     found = canonical_type(column.type)
     whole_as_float = found == pa.int64() and wanted == pa.float64()
     if found != wanted and not whole_as_float:
         raise pa.ArrowInvalid
     return column.cast(wanted, safe=True)
+
+
+def _spelled_out(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the values of a column of dictionaries; Arrow spells out none of text views, which become text before."""
+    kind = column.type.value_type
+    if not pa.types.is_string_view(kind):
+        return column.cast(kind)
+    chunks = [chunk.dictionary.cast(pa.string()).take(chunk.indices) for chunk in column.chunks]
+    return pa.chunked_array(chunks, pa.string())
+
+
+def _has_far_times(column: pa.ChunkedArray) -> bool:
+    kind = column.type
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date32(kind)):
+        return False
+    first, last = _DAYS if pa.types.is_date32(kind) else _INSTANTS
+    ends = pc.min_max(column)
+    low, high = ends["min"].value, ends["max"].value
+    return low is not None and not first <= low <= high <= last

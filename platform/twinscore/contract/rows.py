@@ -24,12 +24,23 @@ if TYPE_CHECKING:
 
     from twinscore.contract.model import Contract
 
-__all__ = ["CELL_DECODERS", "RowDecoder", "UnfitCellError", "decode_rows", "rows_to_table", "table_to_rows"]
+__all__ = [
+    "CELL_DECODERS",
+    "OUT_OF_RANGE",
+    "WITHIN_YEARS",
+    "RowDecoder",
+    "UnfitCellError",
+    "decode_rows",
+    "rows_to_table",
+    "table_to_rows",
+]
 
 MOST_HINTS = 100
 """Faults up to which an unknown column is told its nearest name."""
 
-_TYPE, _RANGE = "type", "out_of_range"
+_TYPE, OUT_OF_RANGE = "type", "out_of_range"
+WITHIN_YEARS = "a time within the years 1 to 9999"
+"""What is expected of every time, in UTC; it is what JSON and Python can say."""
 _NO_SURROGATES = "string: text without lone surrogates"
 _EXACT_WHOLE = f"a whole number within +-{WHOLE_MAX} (2**53), which float64 holds exactly"
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:[Zz]|[+-]\d\d:\d\d)?")
@@ -155,7 +166,7 @@ def _whole(value: object) -> int:
     if type(value) is not int:
         raise UnfitCellError(_TYPE)
     if not -(2**63) <= value < 2**63:
-        raise UnfitCellError(_RANGE, "within +-2**63")
+        raise UnfitCellError(OUT_OF_RANGE, "within +-2**63")
     return value
 
 
@@ -165,7 +176,7 @@ def _number(value: object) -> float:
     if type(value) is not int:
         raise UnfitCellError(_TYPE)
     if not -WHOLE_MAX <= value <= WHOLE_MAX:
-        raise UnfitCellError(_RANGE, _EXACT_WHOLE)
+        raise UnfitCellError(OUT_OF_RANGE, _EXACT_WHOLE)
     return float(value)
 
 
@@ -198,7 +209,7 @@ def _instant(value: object, *, zoned: bool) -> datetime:
     try:
         return found.astimezone(UTC) if zoned else found
     except OverflowError:
-        raise UnfitCellError(_RANGE, "a time within the years 1 to 9999") from None
+        raise UnfitCellError(OUT_OF_RANGE, WITHIN_YEARS) from None
 
 
 def _day(value: object) -> date:

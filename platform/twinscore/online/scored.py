@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from twinscore.contract.rows import table_to_rows
 from twinscore.online.answer import Prediction, RowError, Uncertainty, as_row_error
 
 if TYPE_CHECKING:
@@ -135,11 +134,11 @@ def _columns_of_predictions(predictions: Sequence[Prediction]) -> dict[str, list
 
 
 def keys_of(table: pa.Table, key: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the cells of the key of every row, by name."""
-    if len(key) == 1 and (pa.types.is_integer(kind := table.schema.field(key[0]).type) or pa.types.is_string(kind)):
-        name = key[0]
-        return [{name: value} for value in cells_of(table.column(name))]
-    return table_to_rows(table.select(list(key)))
+    """Return the cells of the key of every row, by name: times are times, as in rows that are scored one by one."""
+    columns = [cells_of(table.column(name)) for name in key]
+    if len(columns) == 1:
+        return [{key[0]: value} for value in columns[0]]
+    return [dict(zip(key, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
 
 def _scored(places: Sequence[int], keys: Sequence[dict[str, Any]], scored: pa.Table) -> Iterator[Prediction]:

@@ -11,9 +11,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from twinscore.contract.model import type_name
 from twinscore.contract.stream import stream_of
@@ -23,12 +21,10 @@ from twinscore.online.answer import Answer, as_bytes
 from twinscore.online.asked import Asked, Outcome, RowsRefusedError
 from twinscore.online.request import body_too_large
 from twinscore.online.scored import DEGRADED, columns_of, degraded_rows, errors_of
-from twinscore.online.strict_json import MAX_TEXT_CHARS
+from twinscore.online.wire.texts import measure_texts
 from twinscore.scoring.table import SCORE_SCHEMA
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from twinscore.contract.model import Contract
     from twinscore.online.endpoint import Endpoint
 
@@ -53,7 +49,7 @@ def read_stream(body: bytes, endpoint: Endpoint, *, partial: bool) -> Asked:
     Raises:
         RequestMalformed: it is no stream, or one with compression or extension types.
         RequestTooLarge: more bytes, rows or characters than are read.
-        RowsRefusedError: columns are missing, unknown or of another type, or there are no rows.
+        RowsRefusedError: columns are missing, unknown, of another type or out of range, or there are no rows.
     """
     limits = endpoint.limits
     if len(body) > limits.max_body_bytes:
@@ -152,11 +148,12 @@ def _conformed(table: pa.Table, endpoint: Endpoint) -> pa.Table:
     if table.num_rows == 0:
         expected = f"1 to {endpoint.limits.max_rows} rows"
         raise RowsRefusedError([Fault(_AT, None, "row_count", expected, "no rows", "critical")], 1, 0)
-    _measure(table, endpoint.limits.max_body_bytes)
+    measure_texts(table, endpoint.limits.max_body_bytes)
     try:
         return endpoint.bundle.checker.conform(table, source="The stream").combine_chunks()
     except SchemaMismatch as error:
-        faults = [Fault(_AT, None, "type", text[:300], "", "critical") for text in error.fields["faults"]]
+        told = zip(error.fields["rules"], error.fields["faults"], strict=True)
+        faults = [Fault(_AT, None, rule, text[:300], "", "critical") for rule, text in told]
         raise RowsRefusedError(faults, len(faults), table.num_rows) from None
 
 
@@ -173,43 +170,3 @@ def _compare_names(table: pa.Table, contract: Contract) -> None:
             faults.append(Fault(pointer(_AT, name[:80]), None, "unknown_column", hint, name[:80], "critical"))
     if faults:
         raise RowsRefusedError(faults, len(faults), table.num_rows)
-
-
-def _measure(table: pa.Table, max_bytes: int) -> None:
-    """Refuse what a few bytes of the stream would be spelled out to: dictionaries and views name a text many times."""
-    n_bytes = 0
-    for field, column in zip(table.schema, table.columns, strict=True):
-        if pa.types.is_primitive(field.type):
-            continue
-        for chunk in column.chunks:
-            coded = pa.types.is_dictionary(chunk.type)
-            words = chunk.dictionary if coded else chunk
-            lengths = _byte_lengths(words)
-            if lengths is None or len(chunk) == 0:
-                continue
-            spelled = int(lengths.sum())
-            if coded:
-                used = chunk.indices.drop_null().to_numpy()
-                spelled = max(spelled, int(lengths[used].sum()))
-            n_bytes += spelled
-            if n_bytes > max_bytes:
-                message = f"The texts of the stream come to more than {max_bytes} bytes; send fewer rows at a time."
-                raise RequestTooLarge(message, max_body_bytes=max_bytes)
-            if len(lengths) and lengths.max() > MAX_TEXT_CHARS:
-                longest = pc.max(pc.utf8_length(words.cast(pa.large_string()))).as_py()
-                if longest > MAX_TEXT_CHARS:
-                    message = f"A string has {longest} characters; at most {MAX_TEXT_CHARS} are read."
-                    raise RequestTooLarge(message, max_chars=MAX_TEXT_CHARS)
-
-
-def _byte_lengths(words: pa.Array) -> npt.NDArray[np.integer[Any]] | None:
-    """Return the bytes of each text, 0 for null: (n,); None for columns of no text."""
-    if pa.types.is_string(words.type) or pa.types.is_large_string(words.type):
-        lengths: npt.NDArray[np.integer[Any]] = pc.binary_length(words).fill_null(0).to_numpy(zero_copy_only=False)
-        return lengths
-    if pa.types.is_string_view(words.type):
-        # A view is 16 bytes, and its first four are the length.
-        views = np.frombuffer(words.buffers()[1], dtype="<i4").reshape(-1, 4)[words.offset : words.offset + len(words)]
-        present = words.is_valid().to_numpy(zero_copy_only=False)
-        return np.where(present, views[:, 0], 0).astype(np.int64)
-    return None

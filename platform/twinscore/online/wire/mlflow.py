@@ -23,6 +23,7 @@ from twinscore.online.asked import Asked, Outcome, RowsRefusedError
 from twinscore.online.request import body_too_large
 from twinscore.online.scored import DEGRADED, columns_of, degraded_rows, errors_of
 from twinscore.online.wire.format import wants_partial
+from twinscore.online.wire.texts import measure_texts
 from twinscore.scoring.pyfunc import REFUSED
 from twinscore.scoring.table import SCORE_SCHEMA
 
@@ -140,10 +141,13 @@ def _rows_of(value: object, endpoint: Endpoint) -> list[dict[str, Any]]:
     known = endpoint.bundle.contract.schema.names
     sent = set().union(*rows)
     _name_missing(sent, endpoint)
-    if sent == set(known):
+    if sent == set(known) and set(map(len, rows)) == {len(known)}:
         return list(rows)
-    # A frame made of records has every column in every row; where a record leaves one out, it is a missing value.
-    return [{name: row.get(name) for name in known} for row in rows]
+    if form == "dataframe_records":
+        # A frame made of records has every column in every row; where a record leaves one out, it is a missing value.
+        return [{name: row.get(name) for name in known} for row in rows]
+    # Columns made of instances would differ in length, which is refused: here row by row, with the column's name.
+    return [{name: row[name] for name in known if name in row} for row in rows]
 
 
 def _of_split(data: object, endpoint: Endpoint) -> list[dict[str, Any]]:
@@ -201,6 +205,7 @@ def _of_csv(body: bytes, endpoint: Endpoint, *, partial: bool) -> Asked:
         expected = f"1 to {endpoint.limits.max_rows} rows"
         raise RowsRefusedError([Fault(_ROWS, None, "row_count", expected, "no rows", "critical")], 1, 0)
     _refuse_many(table.num_rows, endpoint)
+    measure_texts(table, endpoint.limits.max_body_bytes)
     try:
         conformed = endpoint.bundle.checker.conform(table, source="The CSV")
     except SchemaMismatch as error:

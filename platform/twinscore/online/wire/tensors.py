@@ -25,6 +25,7 @@ DATATYPES: dict[str, np.dtype[Any] | None] = {
     "BYTES": None,
 }
 """Every datatype by its name; BYTES has no width of its own."""
+_WHOLE_MAX = 2**53
 
 
 def cells_in(name: str, datatype: str, n_rows: int, data: object, raw: bytes | None) -> list[Any]:
@@ -86,11 +87,21 @@ def _of_json(name: str, datatype: str, n_rows: int, data: object) -> list[Any]:
         message = f"The input {name!r} has {len(data)} values and a shape of {n_rows}."
         raise RequestMalformed(message)
     dtype = DATATYPES[datatype]
-    if dtype is not None and dtype.kind == "f" and dtype.itemsize < 8 and set(map(type, data)) <= {float, type(None)}:
-        # A narrow float is what its type can hold, however many digits were written.
-        with np.errstate(over="ignore"):
-            return _without_nan(np.array(data, dtype=np.float64).astype(dtype).astype(np.float64))
-    return data
+    return data if dtype is None or dtype.kind != "f" or dtype.itemsize == 8 else _narrowed(data, dtype)
+
+
+def _narrowed(data: list[Any], dtype: np.dtype[Any]) -> list[Any]:
+    """Return each number as what a narrow float can hold of it, however many digits were written; the rest as it is."""
+    plain = set(map(type, data)) <= {float, type(None)}
+    numbers = data if plain else [cell if _is_number(cell) else None for cell in data]
+    with np.errstate(over="ignore"):
+        cells = _without_nan(np.array(numbers, dtype=np.float64).astype(dtype).astype(np.float64))
+    return cells if plain else [old if new is None else new for old, new in zip(data, cells, strict=True)]
+
+
+def _is_number(cell: object) -> bool:
+    """Say whether a cell is a float, or a whole number that a float64 holds exactly: the others are refused."""
+    return type(cell) is float or (type(cell) is int and -_WHOLE_MAX <= cell <= _WHOLE_MAX)
 
 
 def _of_bytes(name: str, n_rows: int, raw: bytes) -> list[str]:
