@@ -120,7 +120,7 @@ def unreadable(registered: ModelVersion) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (away, "fetch: could not read the files"),
+        (away, "could not read the files"),
         (with_other_booster, "booster: model.ubj"),
         (with_other_scores, "golden rows: "),
         (unreadable, "is not an XGBoost model"),
