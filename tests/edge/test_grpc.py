@@ -47,7 +47,9 @@ class Echo:
         self.probed = 0
         self.hold = threading.Event()
         self.hold.set()
-        self._server = grpc.server(ThreadPoolExecutor(32), handlers=[self])  # type: ignore[list-item]
+        # As a replica's: by itself gRPC refuses metadata above 8 KiB by chance.
+        limits = [(f"grpc.{name}", 32 * 1024) for name in ("max_metadata_size", "absolute_max_metadata_size")]
+        self._server = grpc.server(ThreadPoolExecutor(32), handlers=[self], options=limits)  # type: ignore[list-item]
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
 

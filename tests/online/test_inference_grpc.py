@@ -163,6 +163,12 @@ def test_nothing_is_answered_that_cannot_be_recorded(binary: Any) -> None:
     assert "could not be recorded" in refused.value.message()
 
 
+def test_metadata_below_the_edges_limit_are_never_refused(front: Front) -> None:
+    """By itself gRPC refuses some of the calls with more than 8 KiB of them, by chance."""
+    with connected(front.grpc) as client:
+        assert [True] * 40 == [client.is_server_live(headers={"x-long": "a" * 14_000}) for _ in range(40)]
+
+
 def test_calls_are_load_and_asking_for_health_is_none(front: Front, binary: Any) -> None:
     """What a replica reports to be scaled by has the calls over gRPC, with their wait and the work of all threads."""
     inputs = inputs_of(binary, whole(binary, 1))

@@ -40,6 +40,7 @@ _BEYOND = 64
 _TICK_S = 1.0
 _BESIDE_DATA = 64 * 1024
 """Bytes of a message beside its tensors."""
+_METADATA_BYTES = 32 * 1024
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -91,6 +92,9 @@ class GrpcListener:
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", gateway.limits.max_body_bytes + _BESIDE_DATA),
                 ("grpc.max_send_message_length", -1),
+                # Beyond the first gRPC refuses by chance, beyond the second always; the edge has a limit below.
+                ("grpc.max_metadata_size", _METADATA_BYTES),
+                ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
             ],
         )
         self._loop.set_debug(False)
