@@ -91,7 +91,7 @@ def test_models_come_and_go_under_load(own_edge: Edge, tmp_path: Path) -> None:
                     leaving.wait(10)
             time.sleep(0.5)
 
-    assert failures(counts) == {}
+    assert failures(counts) == {}, (own_edge.settings.home / "edge.log").read_text()[-4_000:]
     assert counts["200"] > 500
 
 

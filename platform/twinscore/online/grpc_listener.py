@@ -84,6 +84,9 @@ class GrpcListener:
         self._calls = _Pool(_THREADS, thread_name_prefix="grpc")
         self._probes = ThreadPoolExecutor(1, thread_name_prefix="grpc-health")
         self._refusals = ThreadPoolExecutor(1, thread_name_prefix="grpc-full")
+        refuse: Any = partial(self._refuse)
+        refuse.experimental_thread_pool = self._refusals
+        self._full = grpc.unary_unary_rpc_method_handler(refuse)  # messages are not read
         self._server = grpc.server(
             self._calls,
             handlers=[_Service(self._handler)],
@@ -129,9 +132,7 @@ class GrpcListener:
         if method in _HEALTH:
             answer.experimental_thread_pool = self._probes  # grpc's own name: not behind the calls that wait
         elif self._calls.inside >= self._max_waiting:
-            refuse: Any = partial(self._refuse)
-            refuse.experimental_thread_pool = self._refusals
-            return grpc.unary_unary_rpc_method_handler(refuse)  # its message is not read
+            return self._full
         return grpc.unary_unary_rpc_method_handler(
             answer,
             request_deserializer=MESSAGES[f"{method}Request"].FromString,

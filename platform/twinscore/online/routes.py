@@ -17,7 +17,6 @@ from twinscore.rollout.plan import promoted, rolled_back
 from twinscore.rollout.routing import Routing, Target, accept
 
 if TYPE_CHECKING:
-    from twinscore.rollout.routing import Challenger, Shadow
     from twinscore.settings import Settings
 
 __all__ = [
@@ -150,6 +149,7 @@ def _check(settings: Settings, current: Routing, routing: Routing) -> None:
     if not routing.beside:
         return
     statuses = applications()
+    live = read_bundle(store.path(routing.live.digest)).contract
     asked = {one.app for one in current.beside}  # what Serve repairs or scales meanwhile holds no change up
     for one in routing.beside:
         status = statuses.get(one.app)
@@ -157,24 +157,13 @@ def _check(settings: Settings, current: Routing, routing: Routing) -> None:
             state = "not there" if status is None else str(getattr(status.status, "value", status.status)).lower()
             message = f"The application {one.app} is {state}; start it before entities are sent to it."
             raise ModelNotReady(message, app=one.app)
-    for one in _of_other_columns(settings, routing):
-        message = (
-            f"Version {one.version} reads other columns than the live version {routing.live.version}, so the same"
-            " request cannot be sent to both. Serve it under a name of its own, or make it live."
-        )
-        raise SchemaMismatch(message, version=one.version, live=routing.live.version)
-
-
-def _of_other_columns(settings: Settings, routing: Routing) -> list[Challenger | Shadow]:
-    """Return what is asked beside the live version and reads other columns."""
-    from twinscore.bundle.files import read_bundle
-    from twinscore.wiring import bundle_store
-
-    if not routing.beside:
-        return []
-    store = bundle_store(settings)
-    schema = read_bundle(store.path(routing.live.digest)).contract.schema
-    return [one for one in routing.beside if read_bundle(store.path(one.digest)).contract.schema != schema]
+        contract = read_bundle(store.path(one.digest)).contract
+        if contract.schema != live.schema:
+            message = (
+                f"Version {one.version} reads other columns than the live version {routing.live.version}, so the same"
+                " request cannot be sent to both. Serve it under a name of its own, or make it live."
+            )
+            raise SchemaMismatch(message, version=one.version, live=routing.live.version)
 
 
 def _confirm(model: str, routing: Routing, deadline: float) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from twinscore.audit.masking import Masker
 from twinscore.audit.record import AuditRecord, encode_record
-from twinscore.online.masked_outputs import output_cells
+from twinscore.online.recorded_outputs import output_cells
 from twinscore.online.trail import entity_text
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from twinscore.audit.masking import Masker
 from twinscore.audit.record import AuditRecord, Role, encode_record, pack_table
 from twinscore.online.asked import Asked, Outcome
-from twinscore.online.masked_outputs import masked_outputs, output_cells
+from twinscore.online.recorded_outputs import masked_outputs, output_cells
 from twinscore.scoring.table import SCORE_SCHEMA
 
 if TYPE_CHECKING:

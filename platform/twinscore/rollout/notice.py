@@ -55,18 +55,16 @@ def beside(found: Stepped, policy: Policy, seen: Seen, now: datetime) -> Stepped
             found = found.but(asked=left)
             continue
         if not asked.version:
-            found = _left(_answered(found, alias, "removed", asked, before), alias, now)
-            found = found.but(**{alias: None}, asked=left)
+            found = _answered(found, alias, "removed", asked, now).but(**{alias: None}, asked=left)
             continue
         checked = seen.beside.get(asked.version)
         if checked is None or checked.waiting or (checked.fit and blocked(found.state, policy, seen.holds, now, None)):
             continue
         if checked.fit:
-            found = _left(_answered(found, alias, "set", asked, before), alias, now)
-            found = found.but(**{alias: asked.version}, asked=left)
+            found = _answered(found, alias, "set", asked, now).but(**{alias: asked.version}, asked=left)
             continue
         asked = replace(asked, reason=checked.refused)
-        found = _left(_answered(found, alias, "refused", asked, before), alias, now).but(
+        found = _answered(found, alias, "refused", asked, now).but(
             **{alias: None}, asked=left, refused=kept(found.state.refused, asked.version, f"refused: {checked.refused}")
         )
     return found
@@ -133,18 +131,18 @@ def _given_up(found: Stepped, seen: Seen, now: datetime) -> Stepped:
     return found
 
 
-def _answered(found: Stepped, alias: str, what: str, asked: Request, before: str | None) -> Stepped:
-    return found.noted(
+def _answered(found: Stepped, alias: str, what: str, asked: Request, now: datetime) -> Stepped:
+    """Enter what came of an alias, and the last words about the version that it leaves.
+
+    One that is live or on its way has other words.
+    """
+    state = found.state
+    before = getattr(state, alias)
+    found = found.noted(
         f"{alias}_{what}", from_version=before, to_version=asked.version or None, requested_by=asked.by,
         reason=asked.reason,
     )  # fmt: skip
-
-
-def _left(found: Stepped, alias: str, now: datetime) -> Stepped:
-    """Keep the last words about the version that an alias leaves; one that is live or on its way has other words."""
-    state = found.state
-    version = getattr(state, alias)
     coming = None if state.rollout is None else state.rollout.version
-    if version in (None, state.serving, coming):
+    if before in (None, state.serving, coming):
         return found
-    return found.but(told=kept(state.told, version, f"{alias} until {at(now)}"))
+    return found.but(told=kept(state.told, before, f"{alias} until {at(now)}"))
