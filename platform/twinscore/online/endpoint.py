@@ -20,6 +20,7 @@ from twinscore.online.asked import NOT_REQUESTED, Asked, Outcome, RowsRefusedErr
 from twinscore.online.json_columns import JsonColumns
 from twinscore.online.request import Limits, check_body
 from twinscore.online.scored import predictions_of, refused
+from twinscore.online.typed_rows import TypedRows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,6 +68,7 @@ class Endpoint:
         self.has_instances_column = any(column.name == "instances" for column in bundle.contract.columns)
         self.columns = ColumnDecoder(bundle.contract)
         self.decode = RowDecoder(bundle.contract).decode
+        self._typed = TypedRows(bundle.contract, most_rows=min(ROW_WISE_MAX, self.limits.max_rows))
         self._contract = bundle.contract
         self.key = bundle.contract.key
         self._scorer = RowScorer(bundle)
@@ -120,16 +122,19 @@ class Endpoint:
         rows: list[dict[str, Any]] = table_to_rows(table.slice(fullest, 1))
         return rows[0]
 
-    def table_of_json(self, body: bytes, content_type: str | None) -> pa.Table | None:
-        """Return the many clean rows of a native JSON body, (n_rows, contract.columns), or None in doubt.
+    def read(self, body: bytes, content_type: str | None, *, partial: bool) -> Asked | None:
+        """Return what a native JSON body asks for when its rows are clean, many as a table, or None in doubt.
 
         Raises:
-            MediaTypeUnsupported, RequestTooLarge: as `read_rows`, of a body that may hold many.
+            MediaTypeUnsupported, RequestTooLarge, RequestMalformed: as `read_rows`.
         """
-        if len(body) < self._json.fewest_bytes:
-            return None
         check_body(body, content_type, self.limits)
-        return self._json.table_of(body)
+        if len(body) >= self._json.fewest_bytes:
+            table = self._json.table_of(body)
+            if table is not None:
+                return Asked((), at="/instances", table=table, partial=partial)
+        found = self._typed.rows_of(body)
+        return None if found is None else Asked(found[0], at=found[1], partial=partial)
 
     def ask(self, instances: Sequence[object], *, at: str, partial: bool, extra: Any = None) -> Asked:
         """Return what JSON rows ask for: many clean ones as a table, few or faulty ones row by row."""
@@ -182,17 +187,19 @@ class Endpoint:
         known: dict[str, list[Fault]] = {}
         for fault in faults:
             known.setdefault(row_of(fault.path, asked.at), []).append(fault)
-        paths = {fault.path for fault in faults}
+        paths = {fault.path for fault in faults} if faults else ()
         predictions: list[Prediction] = []
         for position, row in enumerate(asked.rows):
             place = f"{asked.at}/{position}" if asked.at else ""
-            if paths and place in paths:  # not even an object
+            if place in paths:  # not even an object
                 predictions.append(refused(position, {}, known[place]))
                 continue
             found = self._check_row(row, at=place)
-            critical = [fault for fault in found if fault.severity == "critical" and fault.path not in paths]
+            critical = (
+                [fault for fault in found if fault.severity == "critical" and fault.path not in paths] if found else ()
+            )
             faults += critical
-            broken = [*known.get(place, ()), *critical]
+            broken = [*known.get(place, ()), *critical] if known or critical else ()
             if broken:
                 predictions.append(refused(position, self._key_of(row), broken))
             elif asked.partial or not faults:

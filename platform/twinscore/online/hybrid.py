@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    import pyarrow as pa
-
     from twinscore.bundle.files import Bundle
     from twinscore.cache.spec import CacheSpec
     from twinscore.clock import Clock
@@ -135,8 +133,8 @@ class HybridEndpoint(Endpoint):
     def prepare(self) -> None:
         """Make nothing: bodies of many rows are read as those of few."""
 
-    def table_of_json(self, body: bytes, content_type: str | None) -> pa.Table | None:
-        """Return None: each row has a key of its own."""
+    def read(self, body: bytes, content_type: str | None, *, partial: bool) -> Asked | None:
+        """Return None: what batch knows of a row is looked up before it is decoded."""
         return None
 
     def ask(self, instances: Sequence[object], *, at: str, partial: bool, extra: Any = None) -> Asked:

@@ -40,9 +40,9 @@ class Native:
         content_type = call.header(b"content-type")
         if content_type == ARROW_STREAM:
             return read_stream(call.body, endpoint, partial=partial)
-        table = endpoint.table_of_json(call.body, content_type)
-        if table is not None:
-            return Asked((), at="/instances", table=table, partial=partial)
+        asked = endpoint.read(call.body, content_type, partial=partial)
+        if asked is not None:
+            return asked
         instances, at = read_rows(
             call.body,
             content_type,
