@@ -113,16 +113,13 @@ class FeatureSpec:
 
     def encode_row(self, row: Mapping[str, object]) -> Matrix:
         """Encode one row of `decode_rows` values: float32 (n_features,), the bits that `encode` gives."""
-        values: list[Any] = []
         get = row.get
-        for name, codes in self._row_plan:
-            value: Any = get(name)
-            if value is None:
-                value = _NAN
-            elif codes is not None:
-                value = codes.get(_category_text(value), _NAN)
-            values.append(value)
-        encoded = np.array(values, dtype=np.float32)
+        names, codes_at = self._row_plan
+        values: list[Any] = [get(name) for name in names]
+        for position, codes in codes_at:
+            value = values[position]
+            values[position] = None if value is None else codes.get(_category_text(value))
+        encoded = np.array(values, dtype=np.float32)  # None is NaN
         if self._derived_plan:
             arrays = {name: pa.array([get(name)], arrow) for name, arrow in self._derived_columns}
             for position, expression in self._derived_plan:
@@ -183,14 +180,15 @@ class FeatureSpec:
         return {f.name: pa.array(f.categories, pa.string()) for f in self.features if f.kind == "categorical"}
 
     @cached_property
-    def _row_plan(self) -> list[tuple[str, dict[str, int] | None]]:
-        """Column to read and its codes; a derived feature reads nothing here, so that its place is NaN."""
-        plan: list[tuple[str, dict[str, int] | None]] = []
-        for feature in self.features:
-            codes = {value: code for code, value in enumerate(feature.categories)}
-            name = "" if feature.expression is not None else feature.name
-            plan.append((name, codes if feature.kind == "categorical" else None))
-        return plan
+    def _row_plan(self) -> tuple[list[str], list[tuple[int, dict[str, int]]]]:
+        """Columns to read, and the codes of categories; a derived feature reads nothing here, so its place is NaN."""
+        names = ["" if feature.expression is not None else feature.name for feature in self.features]
+        codes = [
+            (position, {value: code for code, value in enumerate(feature.categories)})
+            for position, feature in enumerate(self.features)
+            if feature.kind == "categorical"
+        ]
+        return names, codes
 
 
 def infer_features(table: pa.Table, *, exclude: Sequence[str], derived: Mapping[str, str] | None = None) -> FeatureSpec:

@@ -6,6 +6,7 @@ One trail belongs to one endpoint, because the order of cells and what the contr
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -49,12 +50,15 @@ class Trail:
         self._row: Callable[[list[Any]], list[Any]] = _as_it_is if self._masker.idle else self._masker.row
         self._outputs = output_cells if self._masker.idle else masked_outputs(endpoint.bundle.spec, self._masker)
         self._key = tuple(contract.key)
-        self._facts: dict[str, Any] = {
-            "model": endpoint.model,
-            "version": endpoint.version,
-            "bundle_digest": endpoint.bundle.digest,
-            "contract_digest": endpoint.bundle.contract_digest,
-        }
+        self._new = partial(
+            AuditRecord,
+            model=endpoint.model,
+            version=endpoint.version,
+            bundle_digest=endpoint.bundle.digest,
+            contract_digest=endpoint.bundle.contract_digest,
+            arm="live",
+            assigned="live",
+        )
 
     def answered(
         self, call: Call, operation: str, caller: str, asked: Asked, outcome: Outcome, status: int, **more: Any
@@ -130,19 +134,12 @@ class Trail:
         return {"rows": rows, "outputs": [None] * len(rows)}
 
     def _record(self, call: Call, operation: str, caller: str, status: int, **fields: Any) -> bytes:
-        now_ns = time.monotonic_ns()
-        took_us = (now_ns - call.received_ns) // 1000
+        took_us = (time.monotonic_ns() - call.received_ns) // 1000
+        role = fields.pop("role", self._role)
+        at_us = time.time_ns() // 1000 - took_us
         return encode_record(
-            AuditRecord(
-                call.request_id,
-                fields.pop("role", self._role),
-                time.time_ns() // 1000 - took_us,
-                call.received_ns,
-                took_us,
-                status,
-                caller=caller,
-                path=operation,
-                **{"arm": "live", "assigned": "live", **self._facts, **fields},
+            self._new(
+                call.request_id, role, at_us, call.received_ns, took_us, status, caller=caller, path=operation, **fields
             )
         )
 
@@ -176,7 +173,7 @@ def entity_text(row: Mapping[str, Any], key: Sequence[str]) -> str:
 
 def _origins(predictions: Sequence[Prediction]) -> dict[str, Any]:
     """Return where the outputs of a request come from, as far as they come from a batch run."""
-    if not any(one.source == "cache" for one in predictions):
+    if "cache" not in [one.source for one in predictions]:
         return {}
     cached = [(one.run_id, one.age_s) if one.source == "cache" else None for one in predictions]
     if len(cached) > 1:
