@@ -98,6 +98,33 @@ def test_every_record_is_in_the_log_once_and_in_order(tmp_path: Path, way: Way, 
     assert bool(log.appended) == (way[0] and (way[1] == 0 or at_a_time > 16))
 
 
+@pytest.mark.parametrize(("turns", "batches"), [(1, 1), (10, 1), (40, 3)])
+def test_what_comes_turn_after_turn_is_one_batch_until_there_is_plenty(turns: int, batches: int) -> None:
+    """A sync for each turn would be for half as many; and nobody waits for a turn that brings nothing."""
+    committed: list[int] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        gate = ReplyGate(lambda payloads: committed.append(len(payloads)), loop, quick_s=60.0)
+        told: asyncio.Queue[Exception | None] = asyncio.Queue()
+
+        def come(left: int) -> None:
+            gate.hold([b"one"], told.put_nowait)
+            if left > 1:
+                loop.call_soon(come, left - 1)
+
+        try:
+            loop.call_soon(come, turns)
+            assert [await asyncio.wait_for(told.get(), 10) for _ in range(turns)] == [None] * turns
+        finally:
+            gate.close()
+
+    uvloop.run(main())
+
+    assert sum(committed) == turns
+    assert len(committed) == batches, committed
+
+
 def test_a_disk_that_is_full_midway_is_tried_with_what_is_held_in_reserve(tmp_path: Path) -> None:
     """The answer is given, and its record is there."""
     writer = SegmentWriter(tmp_path, stream="s", key=KEY, reserve_bytes=4096)

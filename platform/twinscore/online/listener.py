@@ -103,6 +103,8 @@ class HttpListener:
         self._connections: set[HttpConnection] = set()
         self._known: dict[bytes, tuple[str, bytes]] = {}
         self._draining = False
+        self._arrived = 0
+        """Calls that nobody has looked at yet."""
         self._beside = 0
         self._fits = self.room
         self._turn: Turn
@@ -125,9 +127,9 @@ class HttpListener:
         assert self._loop is not None
         asyncio.run_coroutine_threadsafe(self._stop_accepting(), self._loop).result(timeout_s + 1)
         deadline = time.monotonic() + timeout_s
-        while self.waiting and time.monotonic() < deadline:
+        while self._busy and time.monotonic() < deadline:
             time.sleep(0.01)
-        return self.waiting == 0
+        return not self._busy
 
     def close(self) -> None:
         """End the thread; connections are closed."""
@@ -135,6 +137,10 @@ class HttpListener:
         if loop is not None and self._thread.is_alive():
             loop.call_soon_threadsafe(loop.stop)
             self._thread.join(_START_S)
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self._arrived or self.waiting)
 
     # What a connection calls, on the loop.
 
@@ -163,7 +169,18 @@ class HttpListener:
         return found
 
     def dispatch(self, connection: HttpConnection, call: Call, keep: bool) -> None:
+        """Answer a call when all that has arrived with it was read.
+
+        Calls that are scored one behind the other find the code for it in the processor's caches, and so do those that
+        are read; in turns they would not. Their records are one batch.
+        """
+        assert self._loop is not None
+        self._arrived += 1
+        self._loop.call_soon(self._begin, connection, call, keep)
+
+    def _begin(self, connection: HttpConnection, call: Call, keep: bool) -> None:
         """Answer a call now, or once its record is durable, or once its thread is done."""
+        self._arrived -= 1
         keep = keep and not self._draining
         began_ns = time.monotonic_ns()
         if call.method == "POST" and (self._turn.too_late(began_ns) or self.waiting >= self._most_waiting):
