@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import re
 import statistics
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from twinscore.edge.runtime_api import ask
 
 from .conftest import BODY, JSON, Edge
 
@@ -62,3 +65,14 @@ def test_in_a_crowd_who_came_last_is_answered_first(own_edge: Edge) -> None:
 
     assert {200, 503} == took.keys()
     assert statistics.median(took[200]) < statistics.median(took[503])
+
+
+def test_buffers_of_a_crowd_stay_at_hand(own_edge: Edge) -> None:
+    """What many requests held at once is not given away afterwards, so that the next ones find it warm."""
+    own_edge.replica("loans", "a", limit=32, delay_ms=10)
+    crowd(own_edge, 32)
+    pools = ask(own_edge.folder / "admin.sock", "show pools")
+    found = re.search(r"Pool buffer .*~(\d+) by thread caches", pools)
+
+    assert found is not None
+    assert int(found[1]) >= 32

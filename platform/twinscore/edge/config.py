@@ -40,6 +40,7 @@ BUFFER_BYTES = 65_536
 QUEUE_MS = 25
 """How long a request may wait for a replica with room; then it is answered 503."""
 
+_HOT_BUFFERS = 256  # each request holds two, and no more than three quarters are kept
 _HEADER_BYTES = 16_384
 _MOST_STREAMS = 100
 _MAX_CONNECTIONS = 4_096
@@ -115,6 +116,7 @@ def _fill(settings: Settings, places: Places, backends: Mapping[str, Sequence[Sl
         threads=settings.edge_threads,
         max_connections=_MAX_CONNECTIONS,
         bufsize=BUFFER_BYTES,
+        hot_bytes=_HOT_BUFFERS * BUFFER_BYTES,
         timeout_s=_seconds(settings.request_timeout_s),
         linger_s=_seconds(settings.request_timeout_s + _LINGER_S),
         queue_ms=QUEUE_MS,
