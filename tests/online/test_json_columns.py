@@ -109,3 +109,21 @@ def test_more_rows_than_allowed_are_left_alone() -> None:
 
     assert READER.table_of(written(rows * 100, "", False).encode()) is not None
     assert READER.table_of(written(rows * 101, "", False).encode()) is None
+
+
+LONG = ("n", "sixsix", "sevense", "abcdefghijklmno1", "abcdefghijklmno2")
+LONG_READER = JsonColumns(
+    Contract("long", 1, tuple(Column(name, pa.float64()) for name in LONG), ("n",), ()), fewest_rows=1, most_rows=100
+)
+
+
+@given(at=st.integers(0, 400))
+def test_names_are_told_apart_by_their_last_byte(at: int) -> None:
+    """Names longer than a word of memory, and of exactly one, belong to their own column; a cut body to nobody."""
+    body = json.dumps({"instances": [{name: float(number) for number, name in enumerate(LONG[::-1])}] * 3}).encode()
+
+    found, cut = LONG_READER.table_of(body), LONG_READER.table_of(body[: min(at, len(body) - 1)])
+
+    assert cut is None
+    assert found is not None
+    assert found.to_pylist() == [{name: float(len(LONG) - 1 - number) for number, name in enumerate(LONG)}] * 3

@@ -22,6 +22,7 @@ __all__ = [
     "OUTPUTS",
     "AuditRecord",
     "Role",
+    "TablePacker",
     "decode_record",
     "encode_record",
     "outputs_of",
@@ -89,7 +90,7 @@ class AuditRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     faults: list[tuple[int | None, str, str | None]] = []
     """Row, rule and column of the first critical faults; no value."""
     table: bytes = b""
-    """Instead of rows and outputs, for many rows: what `pack_table` returns."""
+    """Instead of rows and outputs, for many rows: what `TablePacker` returns."""
     sampling: float = 1.0
     """Share of such requests that is recorded."""
     places: list[int] = []
@@ -139,14 +140,28 @@ def outputs_of(scored: Mapping[str, Any], explanation: Any = None) -> list[Any]:
     ]
 
 
-def pack_table(features: pa.Table, scored: pa.Table) -> bytes:
-    """Return many rows as an Arrow IPC stream, for `AuditRecord.table`.
+class TablePacker:
+    """Packs tables for `AuditRecord.table`; who packs many of one kind keeps one, and shares it between threads."""
 
-    Args:
-        features: (n_rows, contract columns), masked already.
-        scored: (n_rows, SCORE_SCHEMA); a refused row has a null score.
-    """
-    columns = [*features.columns, *scored.columns]
-    names = [f"{FEATURE}{name}" for name in features.column_names] + scored.column_names
-    fields = [pa.field(name, column.type) for name, column in zip(names, columns, strict=True)]
-    return stream_of(columns, pa.schema(fields))
+    def __init__(self) -> None:
+        nothing = pa.schema([])
+        self._known = nothing, nothing, nothing
+
+    def pack(self, features: pa.Table, scored: pa.Table) -> bytes:
+        """Return many rows as an Arrow IPC stream.
+
+        Args:
+            features: (n_rows, contract columns), masked already.
+            scored: (n_rows, SCORE_SCHEMA); a refused row has a null score.
+        """
+        first, second, both = self._known
+        if not (first.equals(features.schema) and second.equals(scored.schema)):
+            fields = [(f"{FEATURE}{field.name}", field.type) for field in features.schema]
+            both = pa.schema([*fields, *((field.name, field.type) for field in scored.schema)])
+            self._known = features.schema, scored.schema, both
+        return stream_of([*features.columns, *scored.columns], both)
+
+
+def pack_table(features: pa.Table, scored: pa.Table) -> bytes:
+    """Return many rows as `TablePacker` does."""
+    return TablePacker().pack(features, scored)

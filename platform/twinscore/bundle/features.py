@@ -20,7 +20,7 @@ from twinscore.contract.model import type_name, type_of
 from twinscore.errors import BundleInvalid, near
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 __all__ = ["MOST_CATEGORIES", "Feature", "FeatureSpec", "Matrix", "infer_features"]
 
@@ -96,14 +96,21 @@ class FeatureSpec:
         """XGBoost's type of each feature: `q` for numbers, `c` for categories."""
         return ["c" if feature.kind == "categorical" else "q" for feature in self.features]
 
-    def encode(self, table: pa.Table) -> Matrix:
-        """Encode a table: (n_rows, at least `columns`) to C-contiguous float32 (n_rows, n_features)."""
-        out = np.empty((table.num_rows, len(self.features)), dtype=np.float32)
+    def encode(self, table: pa.Table, *, known: tuple[Matrix, Collection[str]] | None = None) -> Matrix:
+        """Encode a table: (n_rows, at least `columns`) to C-contiguous float32 (n_rows, n_features).
+
+        Args:
+            known: such a matrix, and the features that it has already; the others are filled in.
+        """
+        shape = table.num_rows, len(self.features)
+        out, done = (np.empty(shape, dtype=np.float32), frozenset[str]()) if known is None else known
+        if len(done) == len(self.features):
+            return out
         derived = {name: _one_chunk(table.column(name)) for name, _ in self._derived_columns}
         for position, expression in self._derived_plan:
             out[:, position] = _within_float32(_as_numpy(expression.evaluate(derived)))
         for position, feature in enumerate(self.features):
-            if feature.expression is not None:
+            if feature.expression is not None or feature.name in done:
                 continue
             if feature.kind == "categorical":
                 out[:, position] = _codes(table.column(feature.name), self._value_sets[feature.name])

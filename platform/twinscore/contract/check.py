@@ -18,7 +18,7 @@ from twinscore.contract.show import show_cells
 from twinscore.contract.verdict import FAULT_SCHEMA, Fault, Verdict, no_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -51,13 +51,28 @@ class Checker:
         """
         return conform(table, self.contract, source=source)
 
-    def check(self, table: pa.Table) -> Verdict:
-        """Judge every row of a conformed table: (n_rows, contract.columns)."""
-        accepted = np.ones(table.num_rows, dtype=bool)
-        flagged = np.zeros(table.num_rows, dtype=bool)
+    @property
+    def bounds(self) -> Mapping[str, tuple[float, float]]:
+        """Float64 columns, and two numbers between which, themselves included, their rules of ranges hold."""
+        return self._ranges.bounds
+
+    def check(self, table: pa.Table, *, within: Collection[str] | None = None) -> Verdict:
+        """Judge every row of a conformed table: (n_rows, contract.columns).
+
+        Args:
+            within: columns whose values, as far as they are there, are known to lie within `bounds`; None when nobody
+                has looked.
+        """
+        known: list[Rule] | None = None
+        n_rows = table.num_rows
+        if within is not None:
+            known = self._ranges.but(within)
+            table = table.select(list(dict.fromkeys(name for rule in known for name in rule.columns)))
+        accepted = np.ones(n_rows, dtype=bool)
+        flagged = np.zeros(n_rows, dtype=bool)
         faults: list[pa.Table] = []
         for window, cells in batches(table):
-            for rule in self._ranges.left(cells, window.stop - window.start):
+            for rule in self._ranges.left(cells, window.stop - window.start) if known is None else known:
                 broken, raised = _broken(rule, cells, window.stop - window.start)
                 if broken is None:
                     continue

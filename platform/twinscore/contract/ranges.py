@@ -13,7 +13,7 @@ import pyarrow as pa
 from twinscore.contract.rules import Between, Finite
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from twinscore.contract.cells import Cells
     from twinscore.contract.model import Contract
@@ -39,6 +39,8 @@ class Ranges:
             if found is not None:
                 low, high = bounds.get(rule.columns[0], (-np.inf, np.inf))
                 bounds[rule.columns[0]] = max(low, found[0]), min(high, found[1])
+        self.bounds = bounds
+        """Of float64 columns with such rules: between which two numbers, themselves included, all of them hold."""
         self._names = list(bounds)
         self._lows, self._highs = np.array(list(bounds.values()), dtype=np.float64).reshape(-1, 2).T
         self._others = [rule for rule, name in zip(rules, self._column_of, strict=True) if name is None]
@@ -57,5 +59,10 @@ class Ranges:
         if len(holds) == len(arrays) and holds.all():
             return self._others
         whole[whole] = holds
-        proved = {name for name, held in zip(self._names, whole.tolist(), strict=True) if held}
+        return self.but({name for name, held in zip(self._names, whole.tolist(), strict=True) if held})
+
+    def but(self, proved: Collection[str]) -> list[Rule]:
+        """Return the rules without those that hold in columns whose values all lie within `bounds`."""
+        if len(proved) == len(self._names):
+            return self._others
         return [rule for rule, name in zip(self._rules, self._column_of, strict=True) if name not in proved]

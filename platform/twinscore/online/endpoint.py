@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from twinscore.contract.columns import ColumnDecoder
 from twinscore.contract.rows import RowDecoder, rows_to_table, table_to_rows
@@ -24,8 +25,6 @@ from twinscore.online.typed_rows import TypedRows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import pyarrow as pa
 
     from twinscore.bundle.files import Bundle
 
@@ -65,6 +64,7 @@ class Endpoint:
         self.version = version
         self.limits = limits or Limits()
         self.n_columns = len(bundle.contract.columns)
+        self.text_columns = [one.name for one in bundle.contract.columns if not pa.types.is_primitive(one.type)]
         self.has_instances_column = any(column.name == "instances" for column in bundle.contract.columns)
         self.columns = ColumnDecoder(bundle.contract)
         self.decode = RowDecoder(bundle.contract).decode
@@ -80,8 +80,10 @@ class Endpoint:
         return JsonColumns(self._contract, fewest_rows=ROW_WISE_MAX + 1, most_rows=self.limits.max_rows)
 
     def prepare(self) -> None:
-        """Compile what reads and writes bodies of many rows, so that no caller waits for it; others leave it out."""
+        """Compile what reads, scores and writes many rows, so that no caller waits for it; others leave it out."""
         self._json  # noqa: B018 - made by being asked for
+        golden = self.bundle.checker.conform(self.bundle.golden, source="the reference rows of the bundle")
+        self._check_and_score(golden, self.bundle)
         json_rows.prepare()
 
     @property

@@ -182,19 +182,22 @@ class ArmBook:
         values, missing = _numbers(scored.column("score"))
         places = np.searchsorted(self._edges, values, side="left")
         bins = np.bincount(places, minlength=len(self._scores)).tolist()
-        grouped = np.array(groups if groups is not None and len(groups) == len(places) else (), dtype=np.intp)
-        sums = np.bincount(grouped, places[: len(grouped)], GROUPS).astype(int).tolist()
-        numbers = np.bincount(grouped, minlength=GROUPS).tolist()
+        grouped = groups is not None and len(groups) == len(places)
+        if grouped:
+            group_of = np.array(groups, dtype=np.intp)
+            sums = np.bincount(group_of, places, GROUPS).astype(int).tolist()
+            numbers = np.bincount(group_of, minlength=GROUPS).tolist()
         widths, _ = _numbers(scored.column("uncertainty"))
-        decisions = [(one["values"], one["counts"]) for one in pc.value_counts(scored.column("decision")).to_pylist()]
-        review = pc.sum(scored.column("review")).as_py() or 0
+        counted = pc.value_counts(scored.column("decision"))
+        decisions = list(zip(*[cells.to_pylist() for cells in counted.flatten()], strict=True))
+        review = sum(chunk.true_count for chunk in scored.column("review").chunks)
         with self._lock:
             self._calls += 1
             self._rows += n_rows
             self._refused += n_rows - scored.num_rows
             self._missing += missing
             self._scores = [mine + its for mine, its in zip(self._scores, bins, strict=True)]
-            if len(grouped):
+            if grouped:
                 self._group_n = [mine + its for mine, its in zip(self._group_n, numbers, strict=True)]
                 self._group_total = [mine + its for mine, its in zip(self._group_total, sums, strict=True)]
                 self._squares += int(np.dot(places, places))
@@ -265,6 +268,7 @@ class PairBook:
 
 def _numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, int]:
     """Return the numbers of a column, and how many of its cells are none; null is not counted."""
-    values = column.drop_null().to_numpy().astype(np.float64)
-    present = values[~np.isnan(values)]
-    return present, len(values) - len(present)
+    values = (column.drop_null() if column.null_count else column).to_numpy()
+    missing = np.isnan(values)
+    n_missing = int(np.count_nonzero(missing))
+    return (values[~missing] if n_missing else values), n_missing

@@ -46,7 +46,7 @@ class JsonColumns:
         self._schema = contract.schema
         self._types = [type_name(column.type) for column in contract.columns]
         self._kinds = np.array([kinds.get(kind, json_loops.TEXT) for kind in self._types], dtype=np.int8)
-        self._names = np.frombuffer(b"".join(names), dtype=np.uint8)
+        self._names = np.frombuffer(b"".join(names) + bytes(json_loops.WORD), dtype=np.uint8)
         self._name_ends = np.cumsum([0, *map(len, names)])
         self._order = np.arange(len(names))
         self._shortest = sum(map(len, names)) + 3 * len(names) + 2
@@ -66,7 +66,7 @@ class JsonColumns:
                 body.decode()
             except UnicodeDecodeError:
                 return None
-        text = np.frombuffer(body + b"\0", dtype=np.uint8)
+        text = np.frombuffer(body + bytes(self._loops.WORD + 1), dtype=np.uint8)[: len(body) + 1]
         shape = len(self._types), most
         cells = np.empty(shape, dtype=np.int64)
         stops = np.empty(shape, dtype=np.int64)

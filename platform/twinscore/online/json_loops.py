@@ -19,12 +19,14 @@ from numba.extending import intrinsic
 
 from twinscore.scoring.kernels import compiled
 
-__all__ = ["FLOAT", "LONGEST_TEXT", "STRIDE", "TEXT", "TRUTH", "WHOLE", "gather", "read_cells", "weave"]
+__all__ = ["FLOAT", "LONGEST_TEXT", "STRIDE", "TEXT", "TRUTH", "WHOLE", "WORD", "gather", "read_cells", "weave"]
 
 FLOAT, WHOLE, TRUTH, TEXT = 0, 1, 2, 3
 """Kinds of columns."""
 LONGEST_TEXT = 10_000
 """Bytes of a string; longer ones are left to the reader that counts their characters."""
+WORD = 8
+"""Bytes that are compared at a time; so many have to be there behind the end of names and of what they stand in."""
 STRIDE = 32
 """Bytes that are copied at a time; so many have to be there behind the end of a text, and of room for one."""
 
@@ -37,7 +39,29 @@ _SPACE, _TAB, _FEED, _RETURN = ord(" "), ord("\t"), ord("\n"), ord("\r")
 _A, _L, _R, _S, _U = ord("a"), ord("l"), ord("r"), ord("s"), ord("u")
 _EXACT = 2**53
 _EXACT_TENS = 22
+FIRST = np.array([256**n_bytes - 1 for n_bytes in range(WORD + 1)], dtype=np.uint64)
+"""Of a word in memory, as many bytes as the place says."""
 TENS = np.array([10.0**power for power in range(_EXACT_TENS + 1)])
+
+
+def _loading(kind: Any) -> Any:
+    """Return what reads a whole number at a place of a text: for numba's brackets a negative place is one, too."""
+
+    def typed(_: Any, text: Any, place: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+            wanted = context.get_value_type(kind).as_pointer()
+            value = builder.load(builder.bitcast(builder.gep(data, [arguments[1]]), wanted))
+            value.align = 1
+            return value
+
+        return kind(text, types.int64), generate
+
+    return typed
+
+
+_byte: Any = intrinsic(_loading(types.uint8))
+_word: Any = intrinsic(_loading(types.uint64))
 
 
 @compiled
@@ -48,9 +72,9 @@ def read_cells(
     """Read the rows of `[{..}, ..]}` and return how many there are, and how many numbers are left to be read.
 
     Args:
-        text: uint8 (n_bytes + 1,), ending with a zero, which nothing here takes.
+        text: uint8 (n_bytes + 1,), ending with a zero, which nothing here takes; WORD bytes more are in its memory.
         at: place behind the opening bracket.
-        names, name_ends: the columns' names in quotes, one behind the other, and where each ends.
+        names, name_ends: the columns' names in quotes, one behind the other, and WORD bytes; where each ends.
         kinds: of the columns, (n_columns,).
         order: the column expected at each place of a row, (n_columns,); kept up as rows are read.
         cells: int64 (n_columns, most_rows), out: whole numbers, truths as 0 and 1, where a text starts; 0 for null.
@@ -69,7 +93,7 @@ def read_cells(
     row = n_hard = 0
     i = _blank(text, at)
     while True:
-        if text[i] != _OPEN or row == most:
+        if _byte(text, i) != _OPEN or row == most:
             return doubt
         i += 1
         for place in range(n_columns):
@@ -86,11 +110,11 @@ def read_cells(
                 return doubt
             seen[column] = row + 1
             i = _blank(text, i + length)
-            if text[i] != _COLON:
+            if _byte(text, i) != _COLON:
                 return doubt
             i = _blank(text, i + 1)
             kind = kinds[column]
-            if text[i] == _N:
+            if _byte(text, i) == _N:
                 if text[i + 1] != _U or text[i + 2] != _L or text[i + 3] != _L:
                     return doubt
                 i += 4
@@ -98,14 +122,14 @@ def read_cells(
                 stops[column, row] = 0
                 nulls[column, row] = True
             elif kind == TEXT:
-                if text[i] != _QUOTE:
+                if _byte(text, i) != _QUOTE:
                     return doubt
                 i += 1
                 cells[column, row] = i
-                while text[i] >= _SPACE and text[i] != _QUOTE and text[i] != _BACKSLASH:
+                while _byte(text, i) >= _SPACE and _byte(text, i) != _QUOTE and _byte(text, i) != _BACKSLASH:
                     i += 1
                 stops[column, row] = i
-                if text[i] != _QUOTE or i - cells[column, row] > LONGEST_TEXT:
+                if _byte(text, i) != _QUOTE or i - cells[column, row] > LONGEST_TEXT:
                     return doubt
                 i += 1
             elif kind == TRUTH:
@@ -120,40 +144,40 @@ def read_cells(
                     return doubt
             else:
                 start = i
-                negative = text[i] == _MINUS
+                negative = _byte(text, i) == _MINUS
                 if negative:
                     i += 1
                 first = i
                 mantissa = np.int64(0)
-                while _ZERO <= text[i] <= _NINE:
-                    mantissa = mantissa * 10 + np.int64(text[i] - _ZERO)
+                while _ZERO <= _byte(text, i) <= _NINE:
+                    mantissa = mantissa * 10 + np.int64(_byte(text, i) - _ZERO)
                     i += 1
                 n_digits = i - first
-                if n_digits == 0 or (text[first] == _ZERO and n_digits > 1):
+                if n_digits == 0 or (_byte(text, first) == _ZERO and n_digits > 1):
                     return doubt
                 power = 0
                 is_whole = True
-                if text[i] == _POINT:
+                if _byte(text, i) == _POINT:
                     is_whole = False
                     i += 1
                     point = i
-                    while _ZERO <= text[i] <= _NINE:
-                        mantissa = mantissa * 10 + np.int64(text[i] - _ZERO)
+                    while _ZERO <= _byte(text, i) <= _NINE:
+                        mantissa = mantissa * 10 + np.int64(_byte(text, i) - _ZERO)
                         i += 1
                     if i == point:
                         return doubt
                     power = point - i
                     n_digits -= power
-                if text[i] == _E or text[i] == _CAPITAL_E:
+                if _byte(text, i) == _E or _byte(text, i) == _CAPITAL_E:
                     is_whole = False
                     i += 1
-                    sinks = text[i] == _MINUS
-                    if sinks or text[i] == _PLUS:
+                    sinks = _byte(text, i) == _MINUS
+                    if sinks or _byte(text, i) == _PLUS:
                         i += 1
                     point = i
                     raised = 0
-                    while _ZERO <= text[i] <= _NINE:
-                        raised = min(raised * 10 + np.int64(text[i] - _ZERO), 100_000)
+                    while _ZERO <= _byte(text, i) <= _NINE:
+                        raised = min(raised * 10 + np.int64(_byte(text, i) - _ZERO), 100_000)
                         i += 1
                     if i == point:
                         return doubt
@@ -175,19 +199,19 @@ def read_cells(
                     hard[n_hard, 0], hard[n_hard, 1], hard[n_hard, 2] = column * most + row, start, i
                     n_hard += 1
             i = _blank(text, i)
-            if text[i] != (_COMMA if place + 1 < n_columns else _CLOSE):
+            if _byte(text, i) != (_COMMA if place + 1 < n_columns else _CLOSE):
                 return doubt
             i += 1
         row += 1
         i = _blank(text, i)
-        if text[i] == _COMMA:
+        if _byte(text, i) == _COMMA:
             i = _blank(text, i + 1)
-        elif text[i] == _END:
+        elif _byte(text, i) == _END:
             break
         else:
             return doubt
     i = _blank(text, i + 1)
-    if text[i] != _CLOSE or _blank(text, i + 1) != text.size - 1:
+    if _byte(text, i) != _CLOSE or _blank(text, i + 1) != text.size - 1:
         return doubt
     return row, n_hard
 
@@ -262,8 +286,10 @@ def weave(text: Any, ends: Any, first: Any, is_number: Any, chosen: Any, out: An
 @compiled
 def _blank(text: Any, i: Any) -> Any:
     """Return the first place from `i` on that is no white space."""
-    while text[i] == _SPACE or text[i] == _FEED or text[i] == _RETURN or text[i] == _TAB:
+    sign = _byte(text, i)
+    while sign <= _SPACE and sign in (_SPACE, _FEED, _RETURN, _TAB):
         i += 1
+        sign = _byte(text, i)
     return i
 
 
@@ -274,7 +300,7 @@ def _named(text: Any, i: Any, names: Any, name_ends: Any, column: Any) -> Any:
     length = name_ends[column + 1] - start
     if i + length > text.size:
         return 0
-    for k in range(length):
-        if text[i + k] != names[start + k]:
+    for k in range(0, length, WORD):
+        if (_word(text, i + k) ^ _word(names, start + k)) & FIRST[min(length - k, WORD)]:
             return 0
     return length

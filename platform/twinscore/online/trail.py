@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from twinscore.audit.masking import Masker
-from twinscore.audit.record import AuditRecord, Role, encode_record, pack_table
+from twinscore.audit.record import AuditRecord, Role, TablePacker, encode_record
 from twinscore.online.asked import Asked, Outcome
 from twinscore.online.recorded_outputs import masked_outputs, output_cells
 from twinscore.scoring.table import SCORE_SCHEMA
@@ -49,6 +49,7 @@ class Trail:
         self._masker = Masker(contract, salt)
         self._row: Callable[[list[Any]], list[Any]] = _as_it_is if self._masker.idle else self._masker.row
         self._outputs = output_cells if self._masker.idle else masked_outputs(endpoint.bundle.spec, self._masker)
+        self._pack = TablePacker().pack
         self._key = tuple(contract.key)
         self._new = partial(
             AuditRecord,
@@ -129,7 +130,7 @@ class Trail:
         if asked.table is not None:
             nothing = [pa.nulls(asked.n_rows, field.type) for field in SCORE_SCHEMA]
             scored = pa.table(nothing, schema=SCORE_SCHEMA)
-            return {"table": pack_table(self._masker.table(asked.table), scored)}
+            return {"table": self._pack(self._masker.table(asked.table), scored)}
         rows = [self._row(list(row.values())) for row in asked.rows]
         return {"rows": rows, "outputs": [None] * len(rows)}
 
@@ -155,7 +156,9 @@ class Trail:
         if scored.num_rows != table.num_rows:
             places = outcome.accepted.cumsum() - 1
             scored = scored.take(pa.array(places, mask=~outcome.accepted))
-        return pack_table(self._masker.table(table), scored.select(SCORE_SCHEMA.names))
+        if not scored.schema.equals(SCORE_SCHEMA):
+            scored = scored.select(SCORE_SCHEMA.names)
+        return self._pack(table if self._masker.idle else self._masker.table(table), scored)
 
 
 def _as_it_is(cells: list[Any]) -> list[Any]:

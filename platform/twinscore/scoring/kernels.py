@@ -16,12 +16,13 @@ from typing import Any
 import numba
 import numpy as np
 
-__all__ = ["compiled", "exponential", "log_odds", "logarithm", "logistic", "softmax", "spell"]
+__all__ = ["compiled", "decide", "exponential", "log_odds", "logarithm", "logistic", "softmax", "spell"]
 
 ONE = np.float32(1.0)
 # XGBoost's Sigmoid caps the exponent so that float32 does not overflow, and adds a hair against a zero divisor.
 LARGEST = np.float32(88.7)
 HAIR = np.float32(1e-16)
+WHOLE = 1.0
 
 
 def compiled(function: Any) -> Any:
@@ -97,4 +98,39 @@ def spell(places: Any, text: Any, word_ends: Any, out: Any, ends: Any, valid: An
                 out[at] = text[k]
                 at += 1
             valid[i >> 3] |= np.uint8(1 << (i & 7))
+        ends[i + 1] = at
+
+
+@compiled
+def decide(
+    shares: Any, threshold: Any, least: Any, decided: Any, shown: Any, doubt: Any, ends: Any, members: Any
+) -> None:
+    """Say of each row which class it is, how sure that is, and which classes cannot be ruled out.
+
+    Args:
+        shares: float64 (n, n_classes), or (n, 1) of the second of two.
+        threshold: from which share on a row of two classes is of the second.
+        least: share that a class of the set has at least; NaN makes no sets.
+        decided: int32 (n,), shown and doubt: float64 (n,), out: the class, its share (of two the second's), and 1 - the
+            largest share.
+        ends: int32 (n + 1,), members: int32 (n * n_classes + 1,), out: where each row's set ends, and the classes.
+    """
+    n_columns = shares.shape[1]
+    n_classes = max(n_columns, 2)
+    at = 0
+    ends[0] = 0
+    for i in range(shares.shape[0]):
+        share = largest = WHOLE - shares[i, 0] if n_columns == 1 else shares[i, 0]
+        best = 0
+        for k in range(n_classes):
+            if k:
+                share = shares[i, k - (n_classes - n_columns)]
+                if share > largest or (share != share and largest == largest):  # as numpy's max has it
+                    largest, best = share, k
+            members[at] = k
+            at += np.int64(share >= least)
+        shown[i], decided[i] = largest, best
+        if n_classes == 2:
+            shown[i], decided[i] = share, np.int64(share >= threshold)
+        doubt[i] = WHOLE - largest
         ends[i + 1] = at

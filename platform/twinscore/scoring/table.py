@@ -102,10 +102,16 @@ def check_and_score(table: pa.Table, bundle: Bundle, *, threads: int | None = No
     Returns:
         The verdict on all rows, and (n_accepted, SCORE_SCHEMA) for the accepted ones in order.
     """
-    verdict = bundle.checker.check(table)
-    accepted = table if verdict.n_refused == 0 else table.filter(pa.array(verdict.accepted))
-    flagged = verdict.flagged[verdict.accepted]
-    return verdict, score(accepted, bundle, threads=threads, flagged=flagged)
+    from twinscore.scoring.float_columns import float_columns_of
+
+    read = float_columns_of(bundle).read(table)
+    verdict = bundle.checker.check(table, within=None if read is None else read.within)
+    known = None if read is None else (read.matrix, read.features)
+    if verdict.n_refused:
+        table = table.filter(pa.array(verdict.accepted))
+        known = None if known is None else (known[0][verdict.accepted], known[1])
+    margins = predict_margins(bundle.spec.encode(table, known=known), bundle, threads=threads)
+    return verdict, score_margins(margins, bundle, flagged=verdict.flagged[verdict.accepted])
 
 
 def margins_of(table: pa.Table, bundle: Bundle, *, threads: int | None = None) -> npt.NDArray[np.float32]:
@@ -171,26 +177,19 @@ def _amounts(scores: Float64, bundle: Bundle) -> tuple[dict[str, pa.Array], Reas
 
 
 def _classes(scores: Float64, bundle: Bundle) -> tuple[dict[str, pa.Array], Reasons]:
-    card = bundle.card
-    n_rows = len(scores)
-    # One row per class: numpy is several times as fast along rows that are long.
-    shares = scores.T if scores.ndim == 2 else np.stack([1.0 - scores, scores])
-    if len(card.classes) == 2:
-        shown = shares[1]
-        decided = (shown >= card.threshold).astype(np.int64)
-    else:
-        decided = np.argmax(shares, axis=0)
-        shown = shares[decided, np.arange(n_rows)]
-    reasons = np.full(n_rows, -1, dtype=np.int8)
+    from twinscore.scoring import kernels
+
+    card, least = bundle.card, bundle.calibration.least_probability
+    n_rows, n_classes = len(scores), len(card.classes)
+    shown, doubt = np.empty(n_rows), np.empty(n_rows)
+    decided, reasons = np.empty(n_rows, dtype=np.int32), np.full(n_rows, -1, dtype=np.int8)
+    ends, members = np.empty(n_rows + 1, dtype=np.int32), np.empty(n_rows * n_classes + 1, dtype=np.int32)
+    by_class = scores if scores.ndim == 2 else scores[:, None]
+    kernels.decide(by_class, card.threshold, least, decided, shown, doubt, ends, members)
     sets: pa.Array = pa.nulls(n_rows, pa.list_(pa.string()))
-    least = bundle.calibration.least_probability
     if not math.isnan(least):
-        inside = shares >= least
-        sizes = inside.sum(axis=0, dtype=np.int32)
-        offsets = np.zeros(n_rows + 1, dtype=np.int32)
-        np.cumsum(sizes, out=offsets[1:])
-        members = np.flatnonzero(inside.T) % len(card.classes)
-        sets = pa.ListArray.from_arrays(pa.array(offsets), texts_of(card.classes, members))
+        sets = pa.ListArray.from_arrays(pa.array(ends), texts_of(card.classes, members[: ends[-1]]))
+        sizes = np.diff(ends)
         reasons[sizes == 0] = _REASONS.index(EMPTY)
         reasons[sizes > 1] = _REASONS.index(AMBIGUOUS)
     nothing = pa.nulls(n_rows, pa.float64())
@@ -200,7 +199,7 @@ def _classes(scores: Float64, bundle: Bundle) -> tuple[dict[str, pa.Array], Reas
         "lower": nothing,
         "upper": nothing,
         "prediction_set": sets,
-        "uncertainty": pa.array(1.0 - shares.max(axis=0)),
+        "uncertainty": pa.array(doubt),
     }
     return columns, reasons
 

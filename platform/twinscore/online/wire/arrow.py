@@ -143,14 +143,16 @@ def _follow(data: bytes, table: int, number: int | None = None) -> int:
 
 def _conformed(table: pa.Table, endpoint: Endpoint) -> pa.Table:
     contract = endpoint.bundle.contract
-    if not table.schema.equals(contract.schema):
+    fits = table.schema.equals(contract.schema)
+    if not fits:
         _compare_names(table, contract)
     if table.num_rows == 0:
         expected = f"1 to {endpoint.limits.max_rows} rows"
         raise RowsRefusedError([Fault(_AT, None, "row_count", expected, "no rows", "critical")], 1, 0)
-    measure_texts(table, endpoint.limits.max_body_bytes)
+    measure_texts(table.select(endpoint.text_columns) if fits else table, endpoint.limits.max_body_bytes)
     try:
-        return endpoint.bundle.checker.conform(table, source="The stream").combine_chunks()
+        conformed = endpoint.bundle.checker.conform(table, source="The stream")
+        return conformed if fits and conformed.column(0).num_chunks == 1 else conformed.combine_chunks()
     except SchemaMismatch as error:
         told = zip(error.fields["rules"], error.fields["faults"], strict=True)
         faults = [Fault(_AT, None, rule, text[:300], "", "critical") for rule, text in told]

@@ -70,6 +70,8 @@ def _cells(column: pa.ChunkedArray) -> Piece:
         return numbers_of(cells_of(array))
     if pa.types.is_list(array.type):
         return _lists(array)
+    if pa.types.is_boolean(array.type) and array.null_count == 0:
+        return Choice([b"false", b"true"], array.to_numpy(zero_copy_only=False).astype(np.int64))
     encoded = array.dictionary_encode(null_encoding="encode")
     return Choice([_encode(word) for word in encoded.dictionary.to_pylist()], encoded.indices.to_numpy())
 
