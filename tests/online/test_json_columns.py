@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.online.json_bodies import BLANKS, CONTRACT, ODD, ROW, TYPES, written
 
 from twinscore.contract.columns import ColumnDecoder
+from twinscore.contract.model import Column, Contract
 from twinscore.errors import RequestError
 from twinscore.online import strict_json
 from twinscore.online.json_columns import JsonColumns
