@@ -122,6 +122,9 @@ class _Tampered(Endpoint):
         self.decode = decode
         return self
 
+    def read(self, body: bytes, content_type: str | None, *, partial: bool) -> Any:
+        """Leave every body to `decode`."""
+
     def ask(self, instances: Any, *, at: str, partial: bool, extra: Any = None) -> Any:
         """Decode row by row, whatever the number of rows."""
         rows, faults = self.decode(instances, at=at)
