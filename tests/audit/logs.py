@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from twinscore.audit.places import STREAMS
-from twinscore.audit.record import AuditRecord, encode_record, outputs_of, pack_table
+from twinscore.audit.record import AuditRecord, TablePacker, encode_record, outputs_of
 from twinscore.audit.writer import SegmentWriter
 from twinscore.bundle.files import Bundle
 from twinscore.scoring.table import check_and_score, score
@@ -63,7 +63,7 @@ def bulk_record(bundle: Bundle, request_id: str, rows: int) -> AuditRecord:
     table = bundle.checker.conform(make_rows("binary", rows, 9).drop_columns(["label"]))
     scored = score(table, bundle)
     scored = pa.concat_tables([scored.slice(0, 1), scored.schema.empty_table(), nothing(scored), scored.slice(2)])
-    return record_of(bundle, request_id, table=pack_table(table, scored), faults=[(1, "not_null(age)", "age")])
+    return record_of(bundle, request_id, table=TablePacker().pack(table, scored), faults=[(1, "not_null(age)", "age")])
 
 
 def nothing(scored: pa.Table) -> pa.Table:

@@ -14,7 +14,7 @@ import pytest
 from twinscore.audit import compaction
 from twinscore.audit.compaction import compact_model
 from twinscore.audit.places import STREAMS
-from twinscore.audit.record import pack_table
+from twinscore.audit.record import TablePacker
 from twinscore.audit.verify import verify_model
 from twinscore.bundle.files import Bundle
 from twinscore.contract.model import Column
@@ -38,7 +38,7 @@ def test_times_after_the_year_9999_are_compared(tmp_path: Path, bundle: Bundle, 
         return table.set_column(place, Column("opened_at", kind).name, late)
 
     first = 3_000_000 if pa.types.is_date32(kind) else 3_000_000 * 86_400_000_000
-    packed = [pack_table(far(number), score(table, bundle)) for number in (first, first, first + 1)]
+    packed = [TablePacker().pack(far(number), score(table, bundle)) for number in (first, first, first + 1)]
     records = [record_of(bundle, "bulk-1", contract_digest=contract.digest, table=data) for data in packed]
     write_log(tmp_path, records)
     done = compact_model(tmp_path, KEY, lambda _: contract)

@@ -18,7 +18,7 @@ from twinscore.audit.compaction import compact_model
 from twinscore.audit.head import load_secret
 from twinscore.audit.operate import audit_key, audit_salt
 from twinscore.audit.places import STREAMS, model_folder
-from twinscore.audit.record import AuditRecord, encode_record, outputs_of, pack_table
+from twinscore.audit.record import AuditRecord, TablePacker, encode_record, outputs_of
 from twinscore.audit.writer import SegmentWriter
 from twinscore.batch.cache_files import build_feature_cache
 from twinscore.batch.parity_watch import check_paths, parity_figures
@@ -100,7 +100,7 @@ def test_a_clean_log_has_no_difference(stored: Settings, bundle: Bundle) -> None
     fault = bundle.checker.check_row(broken)[0]
     salt = load_secret(audit_salt(stored.home))
     more = [
-        record(bundle, "q-400", table=pack_table(table, score(table, bundle))),
+        record(bundle, "q-400", table=TablePacker().pack(table, score(table, bundle))),
         record(bundle, "q-401", status=422, rows=[list(broken.values())], outputs=[None],
                faults=[(0, fault.rule, fault.column)]),
         record(bundle, "q-402", status=422, rows=[list(broken.values())], outputs=[None],
@@ -277,7 +277,7 @@ def test_the_real_census_agrees_over_ten_thousand_rows(settings: Settings, adult
     rows = rows.filter(pa.array(bundle.checker.check(rows).accepted))
     bulk = [
         record(bundle, f"q-{start}", version=version.version,
-               table=pack_table(rows.slice(start, 500), score(rows.slice(start, 500), bundle)))
+               table=TablePacker().pack(rows.slice(start, 500), score(rows.slice(start, 500), bundle)))
         for start in range(0, rows.num_rows, 500)
     ]  # fmt: skip
     write_log(settings, bulk)

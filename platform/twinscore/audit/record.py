@@ -26,7 +26,6 @@ __all__ = [
     "decode_record",
     "encode_record",
     "outputs_of",
-    "pack_table",
 ]
 
 Role = Literal["live", "canary", "challenger", "shadow"]
@@ -160,8 +159,3 @@ class TablePacker:
             both = pa.schema([*fields, *((field.name, field.type) for field in scored.schema)])
             self._known = features.schema, scored.schema, both
         return stream_of([*features.columns, *scored.columns], both)
-
-
-def pack_table(features: pa.Table, scored: pa.Table) -> bytes:
-    """Return many rows as `TablePacker` does."""
-    return TablePacker().pack(features, scored)

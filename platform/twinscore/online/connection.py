@@ -121,16 +121,12 @@ class HttpConnection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         """Take a piece of the target."""
         self._url += url
-        self._header_bytes += len(url)
-        if self._header_bytes > _MOST_HEADER_BYTES:
-            self._refuse_headers()
+        self._count(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header."""
         self._headers[name.lower()] = value
-        self._header_bytes += len(name) + len(value) + 4
-        if self._header_bytes > _MOST_HEADER_BYTES:
-            self._refuse_headers()
+        self._count(len(name) + len(value) + 4)
 
     def on_headers_complete(self) -> None:
         """Refuse a body that is stated too long before it is sent."""
@@ -205,8 +201,10 @@ class HttpConnection(asyncio.Protocol):
         self._closing = True
         self.transport.close()
 
-    def _refuse_headers(self) -> None:
-        self._refuse(Refusal("header_too_large", f"The headers are larger than {_MOST_HEADER_BYTES} bytes."))
+    def _count(self, n_bytes: int) -> None:
+        self._header_bytes += n_bytes
+        if self._header_bytes > _MOST_HEADER_BYTES and not self._closing:
+            self._refuse(Refusal("header_too_large", f"The headers are larger than {_MOST_HEADER_BYTES} bytes."))
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer a request that cannot be read whole; the connection cannot go on after it."""

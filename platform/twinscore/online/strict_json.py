@@ -25,7 +25,7 @@ from twinscore.errors import RequestMalformed, RequestTooLarge
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["MAX_DEPTH", "MAX_TEXT_CHARS", "decode", "decode_slowly"]
+__all__ = ["MAX_DEPTH", "MAX_TEXT_CHARS", "decode", "decode_slowly", "has_no_more_keys"]
 
 MAX_DEPTH = 32
 """Deepest nesting of arrays and objects that is read."""
@@ -60,16 +60,22 @@ def decode(body: bytes, *, nan_is_null: bool = False) -> object:
         value = _fast(body)
     except (ValueError, RecursionError):  # msgspec's errors and UnicodeDecodeError are ValueErrors
         return decode_slowly(body, nan_is_null=nan_is_null)
-    n_keys = _count_keys(value)
-    # Every key has one colon and one closing quote, so neither count can be below the keys in the text.
-    # The decoded keys are fewer than those in the text exactly when some key came twice.
-    if n_keys != body.count(b":") and n_keys != (n_ends := len(_KEY_END.findall(body))):
-        n_keys = _count_all_keys(value)
-        if n_keys not in (body.count(b":"), n_ends):
-            return decode_slowly(body)
+    if not has_no_more_keys(body, _count_keys(value)) and not has_no_more_keys(body, _count_all_keys(value)):
+        return decode_slowly(body)
     if long_text:
         _refuse_long_text(value)
     return value
+
+
+def has_no_more_keys(body: bytes, n_keys: int) -> bool:
+    """Tell whether a JSON text has surely no more keys than were decoded from it, so that none came twice.
+
+    Every key has one colon and one closing quote, so neither count can be below the keys in the text.
+
+    >>> has_no_more_keys(b'{"at": "12:30"}', 1), has_no_more_keys(b'{"a": 1, "a": 2}', 1)
+    (True, False)
+    """
+    return body.count(b":") == n_keys or len(_KEY_END.findall(body)) == n_keys
 
 
 def decode_slowly(body: bytes, *, nan_is_null: bool = False) -> object:

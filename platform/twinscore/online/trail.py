@@ -158,7 +158,7 @@ class Trail:
             scored = scored.take(pa.array(places, mask=~outcome.accepted))
         if not scored.schema.equals(SCORE_SCHEMA):
             scored = scored.select(SCORE_SCHEMA.names)
-        return self._pack(table if self._masker.idle else self._masker.table(table), scored)
+        return self._pack(self._masker.table(table), scored)
 
 
 def _as_it_is(cells: list[Any]) -> list[Any]:

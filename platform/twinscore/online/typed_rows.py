@@ -7,7 +7,6 @@ decides about it; so both ways accept the same rows and give them the same bits.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import msgspec
@@ -15,7 +14,7 @@ import msgspec
 from twinscore.contract.model import type_name
 from twinscore.contract.rows import CELL_DECODERS, UnfitCellError
 from twinscore.contract.rules import WHOLE_MAX
-from twinscore.online.strict_json import MAX_TEXT_CHARS
+from twinscore.online.strict_json import MAX_TEXT_CHARS, has_no_more_keys
 
 if TYPE_CHECKING:
     from twinscore.contract.model import Contract
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["TypedRows"]
 
 _LISTED = b'"instances"'
-_KEY_END = re.compile(rb'"[ \t\n\r]*:')
 # From 2**53 on a float does not tell whether it was written as a whole number, which the contract may refuse there.
 _FLOAT = Annotated[float, msgspec.Meta(gt=-WHOLE_MAX, lt=WHOLE_MAX)]
 _WHOLE = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -66,10 +64,8 @@ class TypedRows:
             else:
                 rows, n_keys, at = [self._one(body)], 0, ""
             n_keys += len(rows) * len(self._names)
-            # Every key has one colon and one closing quote, and each column is there: no more of them, so none twice.
-            if body.count(b":") != n_keys and len(_KEY_END.findall(body)) != n_keys:
-                return None
-            return [self._ordered(row) for row in rows], at
+            # Each column is there: no more keys, so none twice and none unknown.
+            return ([self._ordered(row) for row in rows], at) if has_no_more_keys(body, n_keys) else None
         except (ValueError, RecursionError, UnfitCellError):  # msgspec's errors and UnicodeDecodeError are ValueErrors
             return None
 

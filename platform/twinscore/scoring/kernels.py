@@ -1,4 +1,4 @@
-"""Loops compiled by numba: the links, and how all loops are compiled; imported only when a model is loaded.
+"""Loops compiled by numba: links, decisions, texts, and how all loops are compiled; imported only with a model.
 
 All arithmetic is float32 in XGBoost's own order, so that the bits agree with the booster's; no fast-math. The compiled
 code is cached beside this file, else in the user's cache folder, or in NUMBA_CACHE_DIR; without a place it is compiled
