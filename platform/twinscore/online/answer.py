@@ -6,6 +6,7 @@ to 80 characters per fault: never the payload, never a stack trace.
 
 from __future__ import annotations
 
+import copyreg
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -165,6 +166,15 @@ class Prediction(msgspec.Struct):
     """What became of each feature that was looked up."""
     degraded: bool | msgspec.UnsetType = msgspec.UNSET
     """True where the cheaper way answered, and left out everywhere else."""
+
+
+def _reduce_unset(_: msgspec.UnsetType) -> tuple[type[msgspec.UnsetType], tuple[()]]:
+    return msgspec.UnsetType, ()
+
+
+# What msgspec says itself is a bare name, which pickle looks for in every module there is: milliseconds a call of a
+# challenger, whose process has thousands of modules.
+copyreg.pickle(msgspec.UnsetType, _reduce_unset)
 
 
 class Predictions(msgspec.Struct, frozen=True):

@@ -36,7 +36,8 @@ class ShadowTrail:
     """
 
     def __init__(self, contract: Contract, live: Contract, *, model: str, salt: bytes) -> None:
-        self._contract = contract
+        self._names = [column.name for column in contract.columns]
+        self._digest = contract.digest
         self._key = live.key
         self._model = model
         self._masker = Masker(contract, salt)
@@ -70,7 +71,7 @@ class ShadowTrail:
             model=self._model,
             version=first.version,
             bundle_digest=first.digest,
-            contract_digest=self._contract.digest,
+            contract_digest=self._digest,
             arm="shadow",
             assigned="shadow",
             rows=[self._cells(one) for one in rows] if self.keeps_rows else [],
@@ -81,8 +82,7 @@ class ShadowTrail:
         )
 
     def _cells(self, one: Compared) -> list[Any]:
-        names = [column.name for column in self._contract.columns]
-        return self._masker.row([None if name in self._dropped else one.row.get(name) for name in names])
+        return self._masker.row([None if name in self._dropped else one.row.get(name) for name in self._names])
 
 
 def _faults(place: int, errors: Sequence[RowError]) -> list[tuple[int | None, str, str | None]]:
