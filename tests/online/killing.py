@@ -179,7 +179,7 @@ class Ledger:
             chance = self._dice.random()
             if chance < 0.05:
                 row["age"] = -5
-            several = self._dice.sample(self._rows, self._dice.choice([3, 20])) if chance > 0.95 else None
+            several = self._dice.sample(self._rows, self._dice.choice([3, 40])) if chance > 0.95 else None
             body = json.dumps(row if several is None else {"instances": several}).encode()
             request_id = f"{self._prefix}-{len(self.sent):07}"  # of one width, so that none is the beginning of another
             self.sent[request_id] = Sent(body)

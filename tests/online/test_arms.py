@@ -141,11 +141,11 @@ def test_rows_that_live_refuses_are_refused_with_their_places(plain: Any, binary
     """With a canary for everybody, a broken row is a 422 that names its place in the whole request."""
     settings, url = plain
     apply_plan(settings, "members", RoutingPlan(canary=ArmPlan(version="2", share=5_000), deadline_ms=5_000))
-    rows = [*binary.rows[:20], {**binary.rows[20], "age": -5}]
+    rows = [*binary.rows[:40], {**binary.rows[40], "age": -5}]
     answer = post(url, {"instances": rows})
 
     assert 422 == answer.status_code
-    assert ["/instances/20/age"] == [fault["path"] for fault in answer.json()["faults"]]
+    assert ["/instances/40/age"] == [fault["path"] for fault in answer.json()["faults"]]
 
 
 def test_a_header_names_an_arm_where_it_may(plain: Any, binary: Any) -> None:
@@ -163,7 +163,7 @@ def test_a_header_names_an_arm_where_it_may(plain: Any, binary: Any) -> None:
 def test_a_canary_that_fails_is_stood_in_for(plain: Any, binary: Any, tmp_path: Path) -> None:
     """Raising, sleeping, killed and another bundle: each answer is a 200 of the live version with its bits."""
     settings, url = plain
-    rows = binary.rows[:12]
+    rows = binary.rows[:40]
     right = scores(binary.endpoint, rows)
     word = tmp_path / "word"
 

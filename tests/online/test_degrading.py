@@ -160,7 +160,7 @@ def test_a_larger_share_keeps_whom_a_smaller_one_has(binary: Trained, cheap: Che
 
 def test_all_forms_carry_the_label(settings: Settings, binary: Trained, cheap: CheapEndpoint) -> None:
     """MLflow has a column and v2 a parameter and an output, Arrow a column: only while rows are degraded."""
-    rows = binary.rows[:30]
+    rows = binary.rows[:40]
     mlflow = json.dumps({"dataframe_records": rows}).encode()
     columns = binary.endpoint.bundle.contract.columns
     inputs = [{"name": column.name, "shape": [1], "datatype": datatype(rows[0][column.name]),
@@ -169,7 +169,7 @@ def test_all_forms_carry_the_label(settings: Settings, binary: Trained, cheap: C
     named = json.dumps({"inputs": inputs, "outputs": [{"name": "score"}]}).encode()
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, binary.table.schema) as stream:
-        stream.write_table(binary.table.slice(0, 30))
+        stream.write_table(binary.table.slice(0, 40))
     arrow = sink.getvalue().to_pybytes()
     found: dict[bool, list[Any]] = {}
     with degraded(settings, binary.endpoint, cheap, share=5_000) as (front, gateway):
@@ -324,7 +324,7 @@ def test_degraded_rows_are_not_explained_and_say_why(settings: Settings, binary:
     """An explanation costs more than a score; without having been asked for, nothing changes."""
     with degraded(settings, binary.endpoint, cheap, explain=ExplainPolicy()) as (front, _):
         asked = post(front, binary.rows[0], **{"x-explain": "true"}).json()["predictions"][0]
-        many = post(front, {"instances": binary.rows[:20]}, **{"x-explain": "true"}).json()["predictions"]
+        many = post(front, {"instances": binary.rows[:40]}, **{"x-explain": "true"}).json()["predictions"]
         plain = post(front, binary.rows[0]).json()["predictions"][0]
 
     assert {("degraded", None)} == {(one["explanation_reason"], one["explanation"]) for one in (asked, *many)}

@@ -19,7 +19,7 @@ from twinscore.contract.model import Expectation
 from twinscore.errors import BundleInvalid
 from twinscore.online.answer import MAX_FAULTS, Answer, Prediction
 from twinscore.online.asked import Asked
-from twinscore.online.endpoint import ROW_WISE_MAX, Endpoint
+from twinscore.online.endpoint import Endpoint
 from twinscore.online.request import Limits
 from twinscore.scoring.table import check_and_score
 
@@ -47,14 +47,15 @@ def core(prediction: dict[str, Any]) -> dict[str, Any]:
 
 def test_one_row_and_many_rows_get_the_same_bits(trained: Trained) -> None:
     """Flat, alone in a list, among few and among many: the same answer to the same row."""
-    rows = trained.rows[: 3 * ROW_WISE_MAX]
+    most = trained.endpoint.row_wise_max
+    rows = trained.rows[: 3 * most]
     many = read(ask(trained.endpoint, {"instances": rows}))["predictions"]
-    few = read(ask(trained.endpoint, {"instances": rows[:ROW_WISE_MAX]}))["predictions"]
+    few = read(ask(trained.endpoint, {"instances": rows[:most]}))["predictions"]
     alone = [read(ask(trained.endpoint, {"instances": [row]}))["predictions"][0] for row in rows]
     flat = [read(ask(trained.endpoint, row))["predictions"][0] for row in rows]
 
     assert list(range(len(rows))) == [prediction["row"] for prediction in many]
-    assert many[:ROW_WISE_MAX] == few
+    assert many[:most] == few
     assert [core(prediction) for prediction in many] == [core(prediction) for prediction in alone]
     assert alone == flat
 
@@ -269,7 +270,7 @@ def test_no_row_leaves_the_documented_statuses(binary: Trained, data: st.DataObj
     names = st.sampled_from(binary.bundle.contract.schema.names) | st.text(max_size=6)
     changes = data.draw(st.lists(st.dictionaries(names, CELLS, max_size=3), min_size=1, max_size=3))
     rows = [{**binary.rows[index], **change} for index, change in enumerate(changes)]
-    rows += binary.rows[: data.draw(st.sampled_from([0, 0, 12]))]
+    rows += binary.rows[: data.draw(st.sampled_from([0, 0, 40]))]
 
     with capture_logs() as logs:
         answer = ask(binary.endpoint, rows[0] if data.draw(st.booleans()) else {"instances": rows})
@@ -302,7 +303,7 @@ def test_verdicts_do_not_depend_on_the_number_of_rows(binary: Trained, data: st.
     name = data.draw(st.sampled_from(binary.bundle.contract.schema.names))
     row = {**binary.rows[0], name: data.draw(CELLS)}
     alone = read(ask(binary.endpoint, {"instances": [row]}))
-    among = read(ask(binary.endpoint, {"instances": [row, *binary.rows[: 2 * ROW_WISE_MAX]]}))
+    among = read(ask(binary.endpoint, {"instances": [row, *binary.rows[: 2 * binary.endpoint.row_wise_max]]}))
 
     assert alone.get("faults") == among.get("faults")
 
@@ -315,7 +316,7 @@ def test_times_of_the_key_print_as_they_were_sent(binary: Trained) -> None:
     row = {**binary.rows[0], "opened_at": "2024-03-01T10:20:30.000500Z"}
 
     alone = read(ask(endpoint, row))["predictions"][0]["key"]
-    among = read(ask(endpoint, {"instances": [row] * 2 * ROW_WISE_MAX}))["predictions"][0]["key"]
+    among = read(ask(endpoint, {"instances": [row] * 2 * endpoint.row_wise_max}))["predictions"][0]["key"]
 
     assert {"row_id": row["row_id"], "opened_at": row["opened_at"]} == alone == among
     assert pa.types.is_timestamp(binary.bundle.contract.column("opened_at").type)

@@ -25,7 +25,7 @@ def ask(gateway: Gateway, rows: Any, explained: bytes | None = None) -> list[dic
     return found
 
 
-@pytest.mark.parametrize("n_rows", [1, 30])
+@pytest.mark.parametrize("n_rows", [1, 40])
 def test_contributions_are_those_of_the_batch_path(trained: Any, n_rows: int) -> None:
     """Every feature shown: the same float32 numbers, base and error, for one row and for many."""
     gateway = Gateway("members", trained.endpoint, explain=ExplainPolicy(deadline_ms=60_000))

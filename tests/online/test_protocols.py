@@ -40,7 +40,7 @@ COLUMNS: dict[str, list[Any]] = {
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[int, list[tuple[int, str, Any]]]:
     """Return a number of rows and a few cells to replace, most by values that the contract takes or refuses."""
-    n_rows = draw(st.sampled_from([1, 2, 9, 20]))
+    n_rows = draw(st.sampled_from([1, 2, 9, 40]))
     names = st.sampled_from(sorted(COLUMNS))
     changes = st.lists(st.tuples(st.integers(0, n_rows - 1), names, st.integers(0, 6)), max_size=4)
     return n_rows, [(row, name, COLUMNS[name][pick % len(COLUMNS[name])]) for row, name, pick in draw(changes)]
@@ -136,7 +136,7 @@ def test_the_page_about_clients_works(
     """Each block of the page, run as it stands against an endpoint of its own port and name, gives the scores."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     endpoint = Endpoint(binary.bundle, model="adult", version="1")
-    places = [place for place, row in enumerate(binary.rows) if None not in row.values()][:20]
+    places = [place for place, row in enumerate(binary.rows) if None not in row.values()][:40]
     rows, table = [binary.rows[place] for place in places], binary.table.take(places)
     wanted = [prediction.score for prediction in endpoint.predictions(
         endpoint.score(endpoint.ask(rows, at="/instances", partial=False)))]  # fmt: skip

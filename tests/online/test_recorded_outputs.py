@@ -39,7 +39,7 @@ def values(explanation: dict[str, Any]) -> dict[str, Any]:
     return {one["feature"]: one["value"] for one in explanation["contributions"]}
 
 
-@pytest.mark.parametrize("n_rows", [1, 30])
+@pytest.mark.parametrize("n_rows", [1, 40])
 def test_an_explanation_is_recorded_without_marked_cells(binary: Any, n_rows: int) -> None:
     """Dropped cells and what derives from one are null, hashed ones have the row's hash; the answer shows all."""
     said, recorded, rows = explained(binary, MARKS, n_rows)

@@ -30,7 +30,7 @@ def refused(bundle: Any, rows: list[dict[str, Any]]) -> AuditRecord:
     return record
 
 
-@pytest.mark.parametrize("n_rows", [8, 9, 100])
+@pytest.mark.parametrize("n_rows", [32, 33, 100])
 def test_the_rows_of_a_refused_request_are_recorded(binary: Any, n_rows: int) -> None:
     """One row in the log for each that was sent, with its cells and no score, and the rule beside the broken one."""
     rows = [dict(row) for row in binary.rows[:n_rows]]
@@ -53,7 +53,7 @@ def test_marked_cells_of_a_refused_table_are_not_recorded(binary: Any) -> None:
     contract = binary.bundle.contract
     columns = tuple(dataclasses.replace(one, audit=marks.get(one.name, "keep")) for one in contract.columns)
     bundle = dataclasses.replace(binary.bundle, contract=dataclasses.replace(contract, columns=columns))
-    rows = [dict(row) for row in binary.rows[:20]]
+    rows = [dict(row) for row in binary.rows[:40]]
     rows[3]["age"] = -5
     logged = table_of([Entry("r1", 1, 1, refused(bundle, rows))], bundle.contract)
 

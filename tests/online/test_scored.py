@@ -66,12 +66,12 @@ def test_keys_are_typed_and_written_as_rows_are(kind: pa.DataType, values: list[
 @pytest.mark.parametrize("every", [1, 3])
 def test_partial_answers_keep_the_order(binary: Any, every: int) -> None:
     """Refused rows stand between the others, each with its own faults and key."""
-    rows = [row | {"plan": "yacht"} if place % every == 0 else row for place, row in enumerate(binary.rows[:30])]
+    rows = [row | {"plan": "yacht"} if place % every == 0 else row for place, row in enumerate(binary.rows[:40])]
     asked = binary.endpoint.ask(rows, at="/instances", partial=True)
     predictions = binary.endpoint.predictions(binary.endpoint.score(asked))
 
     assert asked.table is not None
     assert [row["row_id"] for row in rows] == [prediction.key["row_id"] for prediction in predictions]
-    assert list(range(30)) == [prediction.row for prediction in predictions]
-    paths = [[f"/instances/{place}/plan"] if place % every == 0 else [] for place in range(30)]
+    assert list(range(40)) == [prediction.row for prediction in predictions]
+    paths = [[f"/instances/{place}/plan"] if place % every == 0 else [] for place in range(40)]
     assert paths == [[error.path for error in prediction.errors] for prediction in predictions]

@@ -184,12 +184,12 @@ def test_what_was_recorded_never_counts_for_less(replica: Replica, binary: Any) 
 def test_a_shadow_record_is_replayed(replica: Replica, binary: Any, second: Endpoint) -> None:
     """The request is found with both answers, and each is equal with its own version."""
     replica.post(binary.rows[0], "q-1")
-    replica.post({"instances": binary.rows[:12]}, "q-2")
-    until(lambda: replica.log()["recorded"] == 13)
+    replica.post({"instances": binary.rows[:40]}, "q-2")
+    until(lambda: replica.log()["recorded"] == 41)
     replica.close()
     answers = {name: replay_request(replica.folder, name, replica.bundles.path) for name in ("q-1", "q-2")}
 
-    assert {"q-1": [(1, ()), (1, ())], "q-2": [(12, ()), (12, ())]} == {
+    assert {"q-1": [(1, ()), (1, ())], "q-2": [(40, ()), (40, ())]} == {
         name: [(answer.rows, answer.differences) for answer in found] for name, found in answers.items()
     }
     assert {"live", "shadow"} == {entry.record.role for entry in read_model(replica.folder)}

@@ -20,13 +20,13 @@ def test_a_request_that_full_service_takes_back_is_counted_once(
 ) -> None:
     """A row of the live version's part is refused, so all rows are answered in full: none is evidence twice."""
     with degraded(settings, binary.endpoint, cheap, share=5_000) as (front, gateway):
-        sides = post(front, {"instances": binary.rows[:20]}).json()["predictions"]
+        sides = post(front, {"instances": binary.rows[:40]}).json()["predictions"]
         before = gateway.book.document()["arms"][0]["evidence"]
         bad = next(place for place, one in enumerate(sides) if not one.get("degraded"))
-        rows = [{**row, "age": -5} if place == bad else row for place, row in enumerate(binary.rows[:20])]
+        rows = [{**row, "age": -5} if place == bad else row for place, row in enumerate(binary.rows[:40])]
         answer = post(front, {"instances": rows}, **{"x-partial": partial})
         after = gateway.book.document()["arms"][0]["evidence"]
 
     assert (200 if partial == "true" else 422) == answer.status_code
     assert (1, 1) == tuple(after[name] - before[name] for name in ("calls", "refused_rows"))
-    assert 20 > after["rows"] - before["rows"]
+    assert 40 > after["rows"] - before["rows"]

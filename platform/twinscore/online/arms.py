@@ -17,7 +17,6 @@ import structlog
 
 from twinscore.online.asked import Asked, Outcome, RowsRefusedError, Share
 from twinscore.online.caller import Caller, ChallengerFailedError
-from twinscore.online.endpoint import ROW_WISE_MAX
 from twinscore.online.hybrid import by_key_alone
 from twinscore.online.mirrored import encode_mirrored
 from twinscore.rollout.assign import arm_of, entity_id, place_of
@@ -217,7 +216,7 @@ class Arms:
 
     async def _live(self, asked: Asked, book: EvidenceBook | None = None) -> Outcome:
         score = self.endpoint.score if book is None else partial(book.score, self.endpoint)
-        if asked.n_rows <= ROW_WISE_MAX:
+        if asked.n_rows <= self.endpoint.row_wise_max:
             return score(asked)
         return await asyncio.to_thread(score, asked)
 

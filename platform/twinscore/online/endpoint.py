@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 
     from twinscore.bundle.files import Bundle
 
-__all__ = ["ROW_WISE_MAX", "Endpoint", "ScoreRow", "row_of"]
+__all__ = ["FEW_ROWS", "Endpoint", "ScoreRow", "row_of"]
 
-ROW_WISE_MAX = 8
-"""Most rows that go through the single-row scorer; above, the table path is cheaper. The bits are the same."""
+FEW_ROWS = 8
+"""Most rows that every version scores one by one."""
+
+_ROW_WISE_MAX = 32  # a table costs as much as some fifty rows one by one, or twenty where features are derived
 
 
 class ScoreRow(Protocol):
@@ -68,7 +70,10 @@ class Endpoint:
         self.has_instances_column = any(column.name == "instances" for column in bundle.contract.columns)
         self.columns = ColumnDecoder(bundle.contract)
         self.decode = RowDecoder(bundle.contract).decode
-        self._typed = TypedRows(bundle.contract, most_rows=min(ROW_WISE_MAX, self.limits.max_rows))
+        derives = any(feature.expression is not None for feature in bundle.spec.features)
+        self.row_wise_max = FEW_ROWS if derives else _ROW_WISE_MAX
+        """Most rows that go through the single-row scorer; above, the table path is cheaper. The bits are the same."""
+        self._typed = TypedRows(bundle.contract, most_rows=min(self.row_wise_max, self.limits.max_rows))
         self._contract = bundle.contract
         self.key = bundle.contract.key
         self._scorer = RowScorer(bundle)
@@ -77,7 +82,7 @@ class Endpoint:
 
     @cached_property
     def _json(self) -> JsonColumns:
-        return JsonColumns(self._contract, fewest_rows=ROW_WISE_MAX + 1, most_rows=self.limits.max_rows)
+        return JsonColumns(self._contract, fewest_rows=self.row_wise_max + 1, most_rows=self.limits.max_rows)
 
     def prepare(self) -> None:
         """Compile what reads, scores and writes many rows, so that no caller waits for it; others leave it out."""
@@ -140,7 +145,7 @@ class Endpoint:
 
     def ask(self, instances: Sequence[object], *, at: str, partial: bool, extra: Any = None) -> Asked:
         """Return what JSON rows ask for: many clean ones as a table, few or faulty ones row by row."""
-        if len(instances) > ROW_WISE_MAX:
+        if len(instances) > self.row_wise_max:
             table = self.columns.table_of_rows(instances)
             if table is not None:
                 return Asked((), at=at, table=table, partial=partial, extra=extra)
@@ -155,7 +160,7 @@ class Endpoint:
         """
         if asked.table is not None:
             return self._as_table(asked.table, asked)
-        if asked.faults or len(asked.rows) <= ROW_WISE_MAX:
+        if asked.faults or len(asked.rows) <= self.row_wise_max:
             return self._row_by_row(asked)
         return self._as_table(rows_to_table(asked.rows, self._contract), asked)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twinscore.online.endpoint import ROW_WISE_MAX
+from twinscore.online.endpoint import FEW_ROWS
 from twinscore.rollout.entity_groups import GROUPS, EntityGroups
 from twinscore.rollout.evidence import (
     DIFF_EDGES,
@@ -87,7 +87,7 @@ class ArmBook:
 
         Args:
             predictions: one per row; a refused row carries its errors.
-            took_ns: of scoring alone; counted where rows are scored one by one, because tables take another time.
+            took_ns: of scoring alone; counted where every version scores rows one by one: tables take another time.
             answer_ns: from asking to the answer, where the two differ.
             groups: of the rows' entities, one per row; None where nobody divides entities.
         """
@@ -122,7 +122,7 @@ class ArmBook:
                     self._width_n += 1
                     self._width_total += width
                     self._width_squares += width * width
-            if 0 < n_rows <= ROW_WISE_MAX and one.source != "cache":
+            if 0 < n_rows <= FEW_ROWS and one.source != "cache":
                 self._latency[bisect_left(_LATENCY_EDGES_NS, took_ns / n_rows)] += 1
             if answer_ns is not None:
                 self._answer[bisect_left(_LATENCY_EDGES_NS, answer_ns)] += 1

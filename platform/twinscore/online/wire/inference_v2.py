@@ -16,7 +16,6 @@ from twinscore.errors import MediaTypeUnsupported, RequestMalformed, RequestTooL
 from twinscore.online import strict_json
 from twinscore.online.answer import Answer, Refusal, as_bytes, as_json
 from twinscore.online.asked import Asked, Outcome, RowsRefusedError
-from twinscore.online.endpoint import ROW_WISE_MAX
 from twinscore.online.request import body_too_large
 from twinscore.online.scored import DEGRADED, columns_of, degraded_rows, errors_of
 from twinscore.online.wire.format import wants_partial
@@ -80,7 +79,7 @@ class InferenceV2:
         known = outputs_of(endpoint, partial=partial)
         wanted = _wanted(request, known if names_none else {**known, DEGRADED: "BOOL"})
         extra = (request.get("id"), wanted, names_none)
-        if n_rows > ROW_WISE_MAX:
+        if n_rows > endpoint.row_wise_max:
             table = endpoint.columns.table_of_columns(columns)
             if table is not None:
                 return Asked((), at=_ROWS, table=table, partial=partial, extra=extra)
