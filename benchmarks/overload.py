@@ -1,6 +1,6 @@
 """Three times as many requests as a served model can answer, through the edge; writes benchmarks/results/overload.json.
 
-    python benchmarks/overload.py [--seconds 60] [--factor 3] [--rows 1 20] [--place FOLDER] [--out FILE]
+    python benchmarks/overload.py [--seconds 60] [--factor 3] [--rows 1 40] [--place FOLDER] [--out FILE]
 
 A whole stack with one replica and everything on. Capacity is what some connections get that ask again at once. Unloaded
 is a tenth of it, open loop, before and after the overload; half of it is told beside. Overload is open loop, too: the
@@ -173,7 +173,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="of the overload")
     parser.add_argument("--factor", type=float, default=3.0, help="of the capacity")
-    parser.add_argument("--rows", type=int, nargs="+", default=[1, 20], help="of a request; measured in turn")
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 40], help="of a request; measured in turn")
     parser.add_argument("--connections", type=int, default=1_000, help="of the overload")
     parser.add_argument("--place", type=Path, help="folder for model and requests, kept and used again")
     parser.add_argument("--out", type=Path, default=RESULTS)
