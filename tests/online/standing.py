@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ import httpx
 
 from twinscore.audit.places import model_folder
 from twinscore.audit.reader import read_model
+from twinscore.audit.record import AuditRecord
 from twinscore.settings import Settings
 from twinscore.wiring import listener_roster
 
@@ -77,15 +78,19 @@ class Stand:
             before = [one.answers for one in asking]
             wait_for(lambda: all(one.answers >= seen + 10 for one, seen in zip(asking, before, strict=True)), 60)
         log = model_folder(self.settings.lake, "members")
-        kept = {entry.record.request_id: entry.record for entry in read_model(log)}
+        # A client that was broken off sends again, perhaps to another version: both answers are in the log.
+        kept: defaultdict[str, list[AuditRecord]] = defaultdict(list)
+        for entry in read_model(log):
+            kept[entry.record.request_id].append(entry.record)
         for way, ledger in ledgers.items():
             told = ledger.answered()
             statuses = Counter(sent.status for sent in ledger.sent.values())
             print(f"{name}, {way}: {dict(statuses)}, {ledger.failures} broken off")
             assert set() == told.keys() - kept.keys()
-            assert all(kept[request].status == 200 for request in told)
-            one_row = {request: sent.scores for request, sent in told.items() if len(sent.scores or ()) == 1}
-            assert one_row == {request: [(kept[request].outputs[0] or [])[0]] for request in one_row}
+            assert all(200 in [record.status for record in kept[request]] for request in told)
+            for request, sent in told.items():
+                if len(sent.scores or ()) == 1:
+                    assert sent.scores in [[(record.outputs[0] or [])[0]] for record in kept[request] if record.outputs]
 
 
 def own_ray() -> int:
