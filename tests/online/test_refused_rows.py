@@ -30,7 +30,7 @@ def refused(bundle: Any, rows: list[dict[str, Any]]) -> AuditRecord:
     return record
 
 
-@pytest.mark.parametrize("n_rows", [32, 33, 100])
+@pytest.mark.parametrize("n_rows", [8, 9, 32, 33, 100])
 def test_the_rows_of_a_refused_request_are_recorded(binary: Any, n_rows: int) -> None:
     """One row in the log for each that was sent, with its cells and no score, and the rule beside the broken one."""
     rows = [dict(row) for row in binary.rows[:n_rows]]

@@ -229,6 +229,3 @@ def test_the_price_of_being_mirrored(binary: Any, second: Endpoint) -> None:
     print(f"one request: {each_us:.2f} microseconds")
 
     assert 20_000 == held["offered"] == counts["dropped"] + counts["mirrored"]
-
-
-# On a real Ray Serve.
