@@ -33,10 +33,10 @@ class Refused(Exception):
     """A server gave a wrong answer, or none."""
 
 
-def answers(url: str, body: bytes) -> bool:
-    """Say whether a server answers this body with a 200."""
+def answers(url: str, body: bytes, *, timeout_s: float = 5.0) -> bool:
+    """Say whether a server answers this body with a 200 in time."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
     try:
         connection.request("POST", parts.path, body, {"Content-Type": JSON})
         return connection.getresponse().status == 200
