@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinscore.bundle.expression import parse
+from twinscore.bundle.expression import FUNCTIONS, parse
 from twinscore.errors import ExpressionInvalid
 
 NUMBERS = st.one_of(st.none(), st.floats(-1e6, 1e6), st.sampled_from([0.0, -0.0, 1e-300, 1e300]))
@@ -22,6 +22,16 @@ TEXTS = (
     "clip(a, -1, 1) * min(a, b) - max(a, b, 0)",
     "abs(a) / log10(b)",
 )
+
+INTEGERS = [(pa.int8(), st.integers(-128, 127)), (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
+            (pa.uint64(), st.integers(0, 2**64 - 1))]  # fmt: skip
+COLUMNS = [*INTEGERS, (pa.float32(), st.floats(width=32)), (pa.float64(), st.floats()), (pa.bool_(), st.booleans())]
+TIMES = [
+    (pa.timestamp("us", tz="UTC"), st.datetimes(timezones=st.just(UTC))),
+    (pa.timestamp("ms"), st.integers(-(2**40), 2**40)),
+    (pa.timestamp("ns"), st.integers(-(2**60), 2**60)),
+]
+CALENDAR = {"day", "dayofweek", "dayofyear", "hour", "minute", "month", "year"}
 
 
 def values(text: str, **columns: pa.Array) -> list[float | None]:
@@ -58,15 +68,57 @@ def test_any_column_name_can_be_read() -> None:
     assert values('col("mean radius") * 2', **{"mean radius": pa.array([1.5])}) == [3.0]
 
 
+def same_alone(text: str, **columns: pa.Array) -> None:
+    """Hold each row by itself, as an array and as scalars, against the rows together, bit by bit."""
+    together = values(text, **columns)
+    rows = range(len(together))
+    arrays = [values(text, **{name: column[i : i + 1] for name, column in columns.items()})[0] for i in rows]
+    scalars = [parse(text).of_row({name: column[i] for name, column in columns.items()}) for i in rows]
+
+    told = [[None if x is None else x.hex() for x in one] for one in (together, arrays, scalars)]
+    assert told[0] == told[1] == told[2]
+    assert all(x is None or math.isfinite(x) for x in together)
+
+
 @given(rows=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=40), text=st.sampled_from(TEXTS))
 def test_one_row_gives_the_bits_of_many(rows: list[tuple[float | None, float | None]], text: str) -> None:
-    """Every element computed alone equals the element computed in a batch, bit by bit."""
+    """Every element computed alone equals the element computed in a batch."""
     a, b = (pa.array([row[place] for row in rows], pa.float64()) for place in (0, 1))
-    batch = values(text, a=a, b=b)
-    alone = [values(text, a=a[i : i + 1], b=b[i : i + 1])[0] for i in range(len(rows))]
 
-    assert [None if x is None else x.hex() for x in batch] == [None if x is None else x.hex() for x in alone]
-    assert all(x is None or math.isfinite(x) for x in batch)
+    same_alone(text, a=a, b=b)
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+@given(data=st.data())
+def test_every_function_gives_one_row_the_bits_of_many(name: str, data: st.DataObject) -> None:
+    """Whatever the type of the column: a row is computed from scalars, a table from arrays."""
+    fewest, most, _ = FUNCTIONS[name]
+    kinds = TIMES if name in CALENDAR else COLUMNS
+    count = data.draw(st.integers(fewest, most))
+    names = [f"x{place}" for place in range(count)]
+    rows = data.draw(st.integers(1, 8))
+    columns = {}
+    for column in names:
+        arrow, cells = data.draw(st.sampled_from(kinds))
+        drawn = data.draw(st.lists(st.none() | cells, min_size=rows, max_size=rows))
+        columns[column] = pa.array(drawn, arrow)
+
+    same_alone(f"{name}({', '.join(names)})", **columns)
+
+
+@given(rows=st.lists(st.tuples(st.none() | st.text(max_size=3), st.booleans() | st.none()), min_size=1, max_size=20))
+def test_comparisons_give_one_row_the_bits_of_many(rows: list[tuple[str | None, bool | None]]) -> None:
+    """Text is compared with text, truth with numbers, and a comparison is a number to what is around it."""
+    a, b = pa.array([row[0] for row in rows], pa.string()), pa.array([row[1] for row in rows], pa.bool_())
+    for text in (
+        'a == "x"',
+        "a < a",
+        "b > 0.5",
+        'is_null(a) + (a != "y")',
+        "-(b >= True) * 2",
+        'where(a == "x", b, 3)',
+    ):
+        same_alone(text, a=a, b=b)
 
 
 @pytest.mark.parametrize(

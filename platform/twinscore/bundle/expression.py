@@ -2,8 +2,8 @@
 
     log1p(income)      debt / income      hour(event_time) >= 18      col("mean radius") ** 2
 
-The same vectorised Arrow kernels evaluate an expression for a million rows and for one, so both paths get the same
-bits. What is undefined (a division by zero, the logarithm of a negative number, an overflow) is missing, as is
+The same Arrow kernels evaluate an expression for a million rows, as arrays, and for one, as scalars, so both paths get
+the same bits. What is undefined (a division by zero, the logarithm of a negative number, an overflow) is missing, as is
 everything computed from a missing value, except by `is_null` and `coalesce`.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +21,7 @@ from twinscore.errors import ExpressionInvalid, near
 
 __all__ = ["FUNCTIONS", "Expression", "parse"]
 
-Columns = Mapping[str, pa.Array]
+Columns = Mapping[str, pa.Array | pa.Scalar]
 Node = Callable[[Columns], Any]
 
 _LONGEST = 1000
@@ -31,35 +31,42 @@ _MOST_NODES = 200
 
 _FLOAT64 = pa.float64()
 _MISSING = pa.scalar(None, _FLOAT64)
-_MISSING_ROW = pa.nulls(1, _FLOAT64)
 
 
 def _defined(value: Any) -> Any:
     """Turn what is not a finite number into missing."""
-    if isinstance(value, pa.Array) and len(value) == 1:  # a tenth of what two kernels cost for one row
-        number = value[0].as_py()
-        return value if number is None or math.isfinite(number) else _MISSING_ROW
+    if isinstance(value, pa.Scalar):  # a tenth of what two kernels cost
+        number = value.as_py()
+        return value if number is None or math.isfinite(number) else _MISSING
     return pc.if_else(pc.is_finite(value), value, _MISSING)
 
 
 def _number(value: Any) -> Any:
     if value.type == _FLOAT64:
         return value
-    if isinstance(value, pa.Array) and len(value) == 1 and not pa.types.is_string(value.type):
-        number = value[0].as_py()
+    if isinstance(value, pa.Scalar):
+        number = value.as_py()
         if number is None:
-            return _MISSING_ROW
-        if isinstance(number, int):
-            return pa.array([float(number)], _FLOAT64)
+            return _MISSING
+        if isinstance(number, (int, float)):
+            return pa.scalar(float(number), _FLOAT64)  # rounded as the cast does
     return pc.cast(value, _FLOAT64, safe=False)
+
+
+def _column(value: Any) -> Any:
+    return _defined(_number(value))
+
+
+def _plain(value: Any) -> float | None:
+    """Return of one row what `_column` gives, without the way through another scalar."""
+    number = value.as_py()
+    if not isinstance(number, (int, float)):
+        number = _number(value).as_py()
+    return float(number) if number is not None and math.isfinite(number) else None
 
 
 def _numeric(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *values: _defined(function(*(_number(value) for value in values)))
-
-
-def _calendar(function: Callable[[Any], Any]) -> Callable[..., Any]:
-    return lambda value: _number(function(value))
 
 
 def _least(*values: Any) -> Any:
@@ -75,23 +82,23 @@ FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "ceil": (1, 1, _numeric(pc.ceil)),
     "clip": (3, 3, _numeric(lambda value, low, high: _least(_most(value, low), high))),
     "coalesce": (2, 8, lambda *values: pc.coalesce(*(_number(value) for value in values))),
-    "day": (1, 1, _calendar(pc.day)),
-    "dayofweek": (1, 1, _calendar(pc.day_of_week)),
-    "dayofyear": (1, 1, _calendar(pc.day_of_year)),
+    "day": (1, 1, pc.day),
+    "dayofweek": (1, 1, pc.day_of_week),
+    "dayofyear": (1, 1, pc.day_of_year),
     "exp": (1, 1, _numeric(pc.exp)),
     "floor": (1, 1, _numeric(pc.floor)),
-    "hour": (1, 1, _calendar(pc.hour)),
-    "is_null": (1, 1, lambda value: _number(pc.is_null(value))),
+    "hour": (1, 1, pc.hour),
+    "is_null": (1, 1, pc.is_null),
     "log": (1, 1, _numeric(pc.ln)),
     "log10": (1, 1, _numeric(pc.log10)),
     "log1p": (1, 1, _numeric(pc.log1p)),
     "max": (2, 8, _numeric(_most)),
     "min": (2, 8, _numeric(_least)),
-    "minute": (1, 1, _calendar(pc.minute)),
-    "month": (1, 1, _calendar(pc.month)),
+    "minute": (1, 1, pc.minute),
+    "month": (1, 1, pc.month),
     "sqrt": (1, 1, _numeric(pc.sqrt)),
     "where": (3, 3, lambda test, yes, no: pc.if_else(pc.not_equal(_number(test), 0.0), _number(yes), _number(no))),
-    "year": (1, 1, _calendar(pc.year)),
+    "year": (1, 1, pc.year),
 }
 """Function name -> fewest arguments, most arguments, kernel. Monday is 0; times are read in UTC."""
 
@@ -112,7 +119,7 @@ _COMPARE: dict[type[ast.cmpop], Callable[..., Any]] = {
 }
 
 
-def _defined_if_float(column: pa.Array) -> pa.Array:
+def _defined_if_float(column: Any) -> Any:
     """Make NaN null: a table can hold either, JSON only null, and both must mean the same to `is_null`."""
     return _defined(column) if column.type == _FLOAT64 else column
 
@@ -145,12 +152,19 @@ class Expression:
         Raises:
             ExpressionInvalid: a column is missing, or of a type that a function does not take.
         """
+        return self._result(columns, _column)
+
+    def of_row(self, values: Mapping[str, pa.Scalar]) -> float | None:
+        """Return the feature of one row, None where `evaluate` gives null; raises as it does."""
+        return cast("float | None", self._result(values, _plain))
+
+    def _result(self, columns: Columns, finish: Callable[[Any], Any]) -> Any:
         missing = self.inputs - columns.keys()
         if missing:
             message = f"Expression {self.text!r} needs column {min(missing)!r}. {near(min(missing), columns)}"
             raise ExpressionInvalid(message, expression=self.text, column=min(missing))
         try:
-            return _defined(_number(self._node({name: _defined_if_float(columns[name]) for name in self.inputs})))
+            return finish(self._node({name: _defined_if_float(columns[name]) for name in self.inputs}))
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
             types = ", ".join(f"{name}: {columns[name].type}" for name in sorted(self.inputs))
             message = f"Expression {self.text!r} does not fit its columns ({types}): {error}"
@@ -215,7 +229,7 @@ class _Builder:
                 return self._apply(_BINARY[type(operator)], [left, right], depth)
             case ast.Compare(left=left, ops=[operator], comparators=[right]) if type(operator) in _COMPARE:
                 kernel = _COMPARE[type(operator)]
-                return self._apply(lambda a, b: _number(_compare(kernel, a, b)), [left, right], depth)
+                return self._apply(lambda a, b: _compare(kernel, a, b), [left, right], depth)
             case ast.Call(func=ast.Name(id="col"), args=[ast.Constant(value=str() as name)], keywords=[]):
                 return self._column(name)
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):

@@ -128,9 +128,9 @@ class FeatureSpec:
             values[position] = None if value is None else codes.get(_category_text(value))
         encoded = np.array(values, dtype=np.float32)  # None is NaN
         if self._derived_plan:
-            arrays = {name: pa.array([get(name)], arrow) for name, arrow in self._derived_columns}
+            scalars = {name: pa.scalar(get(name), arrow) for name, arrow in self._derived_columns}
             for position, expression in self._derived_plan:
-                number = expression.evaluate(arrays)[0].as_py()
+                number = expression.of_row(scalars)
                 encoded[position] = number if number is not None and abs(number) <= _FLOAT32_MAX else _NAN
         return encoded
 

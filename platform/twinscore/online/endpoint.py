@@ -33,7 +33,8 @@ __all__ = ["FEW_ROWS", "Endpoint", "ScoreRow", "row_of"]
 FEW_ROWS = 8
 """Most rows that every version scores one by one."""
 
-_ROW_WISE_MAX = 32  # a table costs as much as some fifty rows one by one, or twenty where features are derived
+_ROW_WISE_MAX = 32  # a table costs as much as some fifty rows one by one
+_ROW_US, _DERIVED_US, _TABLE_US = 14, 5, 900  # of a row, of each derived feature of a row, of a short table
 
 
 class ScoreRow(Protocol):
@@ -70,8 +71,7 @@ class Endpoint:
         self.has_instances_column = any(column.name == "instances" for column in bundle.contract.columns)
         self.columns = ColumnDecoder(bundle.contract)
         self.decode = RowDecoder(bundle.contract).decode
-        derives = any(feature.expression is not None for feature in bundle.spec.features)
-        self.row_wise_max = FEW_ROWS if derives else _ROW_WISE_MAX
+        self.row_wise_max = _row_wise_max(sum(feature.expression is not None for feature in bundle.spec.features))
         """Most rows that go through the single-row scorer; above, the table path is cheaper. The bits are the same."""
         self._typed = TypedRows(bundle.contract, most_rows=min(self.row_wise_max, self.limits.max_rows))
         self._contract = bundle.contract
@@ -240,6 +240,15 @@ class Endpoint:
             values["review"],
             values["review_reason"],
         )
+
+
+def _row_wise_max(n_derived: int) -> int:
+    """Return up to how many rows a version scores one by one.
+
+    >>> _row_wise_max(0), _row_wise_max(3), _row_wise_max(10), _row_wise_max(30)
+    (32, 31, 14, 8)
+    """
+    return min(_ROW_WISE_MAX, max(FEW_ROWS, _TABLE_US // (_ROW_US + _DERIVED_US * n_derived)))
 
 
 def row_of(path: str, at: str) -> str:
