@@ -17,6 +17,7 @@ from twinscore.online.answer import Answer
 from twinscore.online.call import Call
 from twinscore.online.endpoint import Endpoint
 from twinscore.online.gateway import Gateway, Reply
+from twinscore.online.stages import finish
 from twinscore.settings import Settings
 from twinscore.testing.models import make_bundle, make_rows
 
@@ -115,7 +116,7 @@ def ask(
     """Ask an endpoint through its gateway, as every listener does, with a body small enough for the loop."""
     headers = {} if content_type is None else {b"content-type": content_type.encode()}
     gateway = Gateway(endpoint.model, endpoint)
-    reply = gateway._predict(gateway._formats["/predict"], Call("POST", "/predict", headers, body, request_id))
+    reply = finish(gateway._stages(gateway._formats["/predict"], Call("POST", "/predict", headers, body, request_id)))
     assert isinstance(reply, Reply)
     return reply.answer
 

@@ -20,6 +20,7 @@ from twinscore.online.endpoint import Endpoint
 from twinscore.online.gateway import Gateway, Reply
 from twinscore.online.listener import HttpListener
 from twinscore.online.request import Limits
+from twinscore.online.stages import finish
 from twinscore.online.wire.arrow import ARROW_STREAM, ERRORS_FIELD, write_stream
 from twinscore.scoring.table import SCORE_SCHEMA, check_and_score
 
@@ -48,7 +49,7 @@ def send(endpoint: Endpoint, body: bytes, **headers: str) -> Any:
     raw = {b"content-type": ARROW_STREAM.encode()}
     raw |= {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
     gateway = Gateway(endpoint.model, endpoint)
-    reply = gateway._predict(gateway._formats["/predict"], Call("POST", "/predict", raw, body, "r"))
+    reply = finish(gateway._stages(gateway._formats["/predict"], Call("POST", "/predict", raw, body, "r")))
     assert isinstance(reply, Reply)
     return reply.answer
 

@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import httpx
@@ -22,6 +24,7 @@ from twinscore.online.listener import HttpListener, ListenerLimits
 from twinscore.online.request import Limits
 
 from .conftest import ask
+from .shadowing import until
 
 TIGHT = ListenerLimits(max_connections=4, max_waiting=2, read_timeout_s=0.2, idle_timeout_s=60)
 
@@ -29,10 +32,9 @@ TIGHT = ListenerLimits(max_connections=4, max_waiting=2, read_timeout_s=0.2, idl
 class Recorded(Gateway):
     """A gateway whose every prediction has a record."""
 
-    def _predict(self, wire: Any, call: Call) -> Reply:
-        reply = super()._predict(wire, call)
-        assert isinstance(reply, Reply)
-        return Reply(reply.answer, (call.request_id.encode(),))
+    def _stages(self, wire: Any, call: Call) -> Iterator[Any]:
+        for came in super()._stages(wire, call):
+            yield came._replace(records=(call.request_id.encode(),)) if isinstance(came, Reply) else came
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +135,56 @@ def test_what_is_no_request_is_refused_and_closed(listener: HttpListener, sent: 
     assert b"connection: close" in said
     assert b"application/problem+json" in said
     assert 200 == httpx.get(url_of(listener, "/members/health/ready"), trust_env=False).status_code
+
+
+class Watched(Recorded):
+    """A gateway that remembers how many calls it was handed together."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.sizes: list[int] = []
+
+    def handle_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Count, and answer."""
+        self.sizes.append(len(calls))
+        return super().handle_all(calls)
+
+
+def test_calls_that_come_together_are_answered_each_for_itself(binary: Any) -> None:
+    """Side by side with refused, broken, large and other calls, each client gets what it gets alone."""
+    gateway = Watched("members", Endpoint(binary.bundle, model="members", version="1"))
+    committed: list[bytes] = []
+    listener = HttpListener(gateway, commit=committed.extend, limits=ListenerLimits(max_wait_s=5))
+    row, many = binary.rows[0], {"instances": binary.rows[:100]}
+    asked = [*binary.rows[:20], {**row, "amount": "much"}, [], many]
+    bodies = [*[json.dumps(one).encode() for one in asked], b"{"]
+    sent = [request(body, extra=b"x-request-id: %d\r\n" % place) for place, body in enumerate(bodies)]
+    sent.append(b"GET /members/version HTTP/1.1\r\nhost: x\r\nx-request-id: p\r\nconnection: close\r\n\r\n")
+    alone = [told(talk(listener, one)) for one in sent]
+    for _ in range(100):  # the first calls of a listener are long ones
+        talk(listener, sent[0])
+    gateway.sizes.clear()
+    committed.clear()
+    with ExitStack() as open_:
+        open_.callback(listener.close)
+        connect = partial(socket.create_connection, ("127.0.0.1", listener.port), timeout=5)
+        peers = [open_.enter_context(connect()) for _ in sent]
+        until(lambda: len(listener._connections) == len(sent))
+        assert listener._loop is not None
+        listener._loop.call_soon_threadsafe(time.sleep, 0.5)
+        for peer, one in zip(peers, sent, strict=True):
+            peer.sendall(one)
+        together = [told(b"".join(iter(partial(peer.recv, 65_536), b""))) for peer in peers]
+
+    assert together == alone
+    assert sorted(committed) == sorted(b"%d" % place for place in range(len(bodies)))
+    assert max(gateway.sizes) > 1
+
+
+def told(said: bytes) -> tuple[bytes, bytes]:
+    """Return the status line and the body of an answer."""
+    head, _, body = said.partition(b"\r\n\r\n")
+    return head.split(b"\r\n")[0], body
 
 
 def test_a_request_that_drips_is_timed_out(binary: Any) -> None:

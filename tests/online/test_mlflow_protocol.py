@@ -21,6 +21,7 @@ from twinscore.online.endpoint import Endpoint
 from twinscore.online.gateway import Gateway, Reply
 from twinscore.online.listener import HttpListener
 from twinscore.online.request import Limits
+from twinscore.online.stages import finish
 
 JSON = "application/json"
 
@@ -31,7 +32,7 @@ def ours(endpoint: Endpoint, body: bytes, content_type: str | None = JSON, **hea
     if content_type is not None:
         raw[b"content-type"] = content_type.encode()
     gateway = Gateway(endpoint.model, endpoint)
-    reply = gateway._predict(gateway._formats["/invocations"], Call("POST", "/invocations", raw, body, "r"))
+    reply = finish(gateway._stages(gateway._formats["/invocations"], Call("POST", "/invocations", raw, body, "r")))
     assert isinstance(reply, Reply)
     return reply.answer
 

@@ -21,6 +21,7 @@ from twinscore.online.call import Call
 from twinscore.online.endpoint import Endpoint
 from twinscore.online.gateway import Gateway, Reply
 from twinscore.online.listener import HttpListener
+from twinscore.online.stages import finish
 from twinscore.online.wire.arrow import ARROW_STREAM
 
 from .test_inference_v2 import inputs_of
@@ -50,7 +51,7 @@ def ask(gateway: Gateway, path: str, body: Any, media: str = "application/json")
     """Ask for a partial answer on this thread."""
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {b"content-type": media.encode(), b"x-partial": b"true"}
-    reply = gateway._predict(gateway._formats[path], Call("POST", path, headers, sent, "r"))
+    reply = finish(gateway._stages(gateway._formats[path], Call("POST", path, headers, sent, "r")))
     assert isinstance(reply, Reply)
     assert 200 == reply.answer.status, reply.answer.body
     return reply.answer.body

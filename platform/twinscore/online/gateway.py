@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -45,6 +45,7 @@ from twinscore.online.pages import PAGES, wrong_method
 from twinscore.online.per_version import PerVersion
 from twinscore.online.request import Limits
 from twinscore.online.spec import ExplainPolicy
+from twinscore.online.stages import finish, side_by_side
 from twinscore.online.trail import Trail
 from twinscore.online.wire.inference_v2 import InferenceV2, plain_path
 from twinscore.online.wire.inference_v2_pages import v2_page
@@ -68,6 +69,7 @@ _INLINE_BODY_BYTES = 32 * 1024
 _RETRY = ((b"retry-after", b"1"),)
 _PAGE = Noted("page")
 _log = structlog.get_logger("twinscore.online")
+Stages = Iterator["Reply | Awaitable[Reply] | None"]
 
 
 class Reply(NamedTuple):
@@ -153,14 +155,12 @@ class Gateway:
 
     def handle(self, call: Call) -> Reply | Awaitable[Reply]:
         """Answer a call; every outcome is an answer, none an exception. A large body comes back as an awaitable."""
-        wire = self._wire(call)
-        if wire is None:
-            return Reply(self._page(call), (), _PAGE)
-        if call.method != "POST":
-            return Reply(wrong_method("POST", call), (), Noted(wire.name, "method_not_allowed"))
-        if len(call.body) <= _INLINE_BODY_BYTES:
-            return self._predict(wire, call)
-        return self._in_thread(wire, call)
+        reply: Reply | Awaitable[Reply] = finish(self._stages_of(call))
+        return reply
+
+    def handle_all(self, calls: Sequence[Call]) -> list[Reply | Awaitable[Reply]]:
+        """Answer calls that came together, each as `handle` does."""
+        return side_by_side([self._stages_of(call) for call in calls])
 
     def unrecorded(self, call: Call, error: Exception) -> Answer:
         """Return what is said instead of an answer whose audit record could not be made durable."""
@@ -175,33 +175,49 @@ class Gateway:
             wire = self._formats.get(plain_path(call.path, self.endpoint))
         return wire
 
-    def _predict(self, wire: WireFormat, call: Call) -> Reply | Awaitable[Reply]:
+    def _stages_of(self, call: Call) -> Stages:
+        wire = self._wire(call)
+        if wire is None:
+            return iter((Reply(self._page(call), (), _PAGE),))
+        if call.method != "POST":
+            return iter((Reply(wrong_method("POST", call), (), Noted(wire.name, "method_not_allowed")),))
+        if len(call.body) <= _INLINE_BODY_BYTES:
+            return self._stages(wire, call)
+        return iter((self._in_thread(wire, call),))
+
+    def _stages(self, wire: WireFormat, call: Call) -> Stages:
+        """Read, score, write and record: the stages of a prediction, see `stages`."""
         asked: Asked | None = None
         caller = ""
         try:
             endpoint, arms = self._ready()
             caller = self._admit(call)
             asked = wire.read(call, endpoint)
+            yield None
             if arms is not None:
                 parts = arms.split(asked, call)
                 if parts is not None:
-                    return self._by_arms(wire, call, caller, asked, arms, parts)
+                    yield self._by_arms(wire, call, caller, asked, arms, parts)
+                    return
             degrading = self.degrading
             if degrading is not None:
                 full = partial(self._full, call, endpoint)
                 served = degrading.serve(endpoint, asked, full, explaining=self._explains(call))
                 if served is not None:
-                    return self._degraded(wire, call, caller, asked, served)
+                    yield self._degraded(wire, call, caller, asked, served)
+                    return
             outcome = self._full(call, endpoint, asked)
+            yield None
             answer = wire.write(call, endpoint, asked, outcome, "live")
+            yield None
             records: tuple[bytes, ...] = ()
             if self._salt is not None:
                 records = (self._trails.of(endpoint).answered(call, wire.name, caller, asked, outcome, answer.status),)
             if arms is not None:
                 arms.mirror(asked, outcome, call)
-            return Reply(answer, records, Noted(wire.name, "", "live", asked.n_rows))
+            yield Reply(answer, records, Noted(wire.name, "", "live", asked.n_rows))
         except Exception as error:  # noqa: BLE001 - the promise is an answer to every request
-            return self._failed(wire, call, caller, asked, error)
+            yield self._failed(wire, call, caller, asked, error)
 
     def _full(self, call: Call, endpoint: Endpoint, asked: Asked, *, count: bool = True) -> Outcome:
         """Return what the live version makes of rows, counted and explained as the deployment says."""
@@ -242,7 +258,7 @@ class Gateway:
             return self._failed(wire, call, caller, asked, error)
 
     async def _in_thread(self, wire: WireFormat, call: Call) -> Reply:
-        reply = await asyncio.to_thread(self._predict, wire, call)
+        reply: Reply | Awaitable[Reply] = await asyncio.to_thread(finish, self._stages(wire, call))
         return reply if isinstance(reply, Reply) else await reply
 
     def _failed(self, wire: WireFormat, call: Call, caller: str, asked: Asked | None, error: Exception) -> Reply:
@@ -260,33 +276,24 @@ class Gateway:
                 trace="".join(traceback.format_exception(error)),  # plain: a pretty one prints local variables
             )
             refusal = internal_refusal()
-        noted = Noted(wire.name, refusal.code)
-        return Reply(wire.refuse(refusal, call), self._refused(wire, call, caller, asked, refusal), noted)
-
-    def _refused(
-        self, wire: WireFormat, call: Call, caller: str, asked: Asked | None, refusal: Refusal
-    ) -> tuple[bytes, ...]:
-        """Return the record of a refusal; none where nothing is recorded, or nothing can be."""
         endpoint = self.endpoint
-        if self._salt is None or endpoint is None or refusal.code == "audit_unavailable":
-            return ()
-        return (self._trails.of(endpoint).refused(call, wire.name, caller, asked, refusal),)
+        records: tuple[bytes, ...] = ()
+        if self._salt is not None and endpoint is not None and refusal.code != "audit_unavailable":
+            records = (self._trails.of(endpoint).refused(call, wire.name, caller, asked, refusal),)
+        return Reply(wire.refuse(refusal, call), records, Noted(wire.name, refusal.code))
 
     def _make_trail(self, endpoint: Endpoint) -> Trail:
         assert self._salt is not None  # or nothing is recorded
         return Trail(endpoint, self._salt)
 
     def _admit(self, call: Call) -> str:
-        """Return the id of who asks.
-
-        Raises:
-            AccessDenied: who asks may not.
-        """
+        """Return the id of who asks, or raise AccessDenied."""
         if self.access is None:
             return ""
         authorization, api_key = call.headers.get(b"authorization"), call.headers.get(b"x-api-key")
-        verb = verb_of(call.path)
-        return self.access.admit(authorization, api_key, model=self.model, verb=verb, now_s=time.time()).id
+        return self.access.admit(
+            authorization, api_key, model=self.model, verb=verb_of(call.path), now_s=time.time()
+        ).id
 
     def _page(self, call: Call) -> Answer:
         if call.path.startswith("/v2"):
@@ -302,7 +309,7 @@ class Gateway:
             return as_json({"status": "live", "model": self.model}, call.request_id)
         try:
             self._admit(call)
-            endpoint = self._ready_endpoint(answering=call.path == "/health/ready")
+            endpoint, _ = self._ready(answering=call.path == "/health/ready")
             return page(endpoint, call.request_id)
         except (ModelNotReady, AuditUnavailable, AccessDenied) as error:
             return as_problem(refusal_of(error), call.request_id)
@@ -310,12 +317,10 @@ class Gateway:
             _log.error("page_failed", request_id=call.request_id, model=self.model, trace=traceback.format_exc())
             return as_problem(internal_refusal(), call.request_id)
 
-    def _counted(self, endpoint: Endpoint, request_id: str) -> Answer:
-        del endpoint
+    def _counted(self, _: Endpoint, request_id: str) -> Answer:
         return as_text(self.metrics.render(), CONTENT_TYPE, request_id)
 
-    def _evidence(self, endpoint: Endpoint, request_id: str) -> Answer:
-        del endpoint
+    def _evidence(self, _: Endpoint, request_id: str) -> Answer:
         arms = self._serving[1]
         return as_json({**self.book.document(), "beside": [] if arms is None else arms.evidence()}, request_id)
 
@@ -326,16 +331,10 @@ class Gateway:
             return self._formats[f"/v2/models/{self.model}/infer"].refuse(refusal_of(error), call)
         return v2_page(call, self.model, self.endpoint)
 
-    def _ready_endpoint(self, *, answering: bool = True) -> Endpoint:
-        """Return the live version; raises as `_ready`."""
-        return self._ready(answering=answering)[0]
-
     def _ready(self, *, answering: bool = True) -> tuple[Endpoint, Arms | None]:
         """Return the live version and what is done beside it, as one swap put them there.
 
-        Raises:
-            ModelNotReady: there is none yet.
-            AuditUnavailable: `answering`, and no answer could be recorded now.
+        Raises ModelNotReady without one, and AuditUnavailable when `answering` and no answer could be recorded now.
         """
         endpoint, arms = self._serving
         if endpoint is None:

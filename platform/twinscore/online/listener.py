@@ -25,6 +25,8 @@ from twinscore.online.metrics import NOTHING
 from twinscore.online.reply_gate import ReplyGate
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
     from twinscore.online.answer import Answer
     from twinscore.online.call import Call
     from twinscore.online.gateway import Gateway
@@ -38,8 +40,15 @@ _START_S = 10.0
 _BACKLOG = 1024
 _SLOW_S = 0.1
 """A request that has not arrived after this time waits for its client."""
+_MOST_TOGETHER = 16
+_TOGETHER_NS = 1_000_000
+"""Calls that come together are answered side by side, as many as take about so long."""
 _MOST_KNOWN = 64
 """Request targets whose split is remembered; a client may send endless others."""
+
+
+Arrival = tuple[HttpConnection, "Call", bool]
+"""A call, where it came from, and whether its connection stays open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +112,10 @@ class HttpListener:
         self._connections: set[HttpConnection] = set()
         self._known: dict[bytes, tuple[str, bytes]] = {}
         self._draining = False
-        self._arrived = 0
-        """Calls that nobody has looked at yet."""
+        self._arrived: list[Arrival] = []
+        """Calls that are not begun, or being begun."""
+        self._each_ns = float(_TOGETHER_NS)
+        self._together = 1
         self._beside = 0
         self._fits = self.room
         self._turn: Turn
@@ -169,28 +180,53 @@ class HttpListener:
         return found
 
     def dispatch(self, connection: HttpConnection, call: Call, keep: bool) -> None:
-        """Answer a call when all that has arrived with it was read.
-
-        Calls that are scored one behind the other find the code for it in the processor's caches, and so do those that
-        are read; in turns they would not. Their records are one batch.
-        """
+        """Answer a call when all that has arrived with it was read: side by side, and their records are one batch."""
         assert self._loop is not None
-        self._arrived += 1
-        self._loop.call_soon(self._begin, connection, call, keep)
+        self._arrived.append((connection, call, keep))
+        if len(self._arrived) == 1:
+            self._loop.call_soon(self._begin)
 
-    def _begin(self, connection: HttpConnection, call: Call, keep: bool) -> None:
-        """Answer a call now, or once its record is durable, or once its thread is done."""
-        self._arrived -= 1
-        keep = keep and not self._draining
+    def _begin(self) -> None:
+        """Answer what has arrived; what comes up meanwhile, on a connection that was answered, is for the next turn."""
+        assert self._loop is not None
+        n_arrived = len(self._arrived)
+        begun = 0
+        try:
+            while begun < n_arrived:
+                some = self._arrived[begun : begun + min(self._together, n_arrived - begun)]
+                begun += len(some)
+                self._answer_some(some)
+        finally:
+            del self._arrived[:n_arrived]
+            if self._arrived:
+                self._loop.call_soon(self._begin)
+
+    def _answer_some(self, some: Sequence[Arrival]) -> None:
+        """Answer calls now, or once their records are durable, or once their threads are done."""
         began_ns = time.monotonic_ns()
-        if call.method == "POST" and (self._turn.too_late(began_ns) or self.waiting >= self._most_waiting):
-            self.load.shed += 1
-            refusal = Refusal("overloaded", "Too many requests wait; try again in a moment.", extra=RETRY)
-            noted = NOTHING._replace(code=refusal.code)
-            self._answer(connection, call, as_problem(refusal, call.request_id), noted, keep)
+        late = self._turn.too_late(began_ns)
+        room = self._most_waiting - self.waiting
+        taken: list[Arrival] = []
+        for connection, call, keep in some:
+            held = 0 if self._gate is None else len(taken)  # without records none of them waits
+            if call.method == "POST" and (late or held >= room):
+                self.load.shed += 1
+                refusal = Refusal("overloaded", "Too many requests wait; try again in a moment.", extra=RETRY)
+                noted = NOTHING._replace(code=refusal.code)
+                self._answer(connection, call, as_problem(refusal, call.request_id), noted, keep and not self._draining)
+            else:
+                taken.append((connection, call, keep))
+        if not taken:
             return
-        reply = self.gateway.handle(call)
-        self.load.handled_ns += time.monotonic_ns() - began_ns
+        replies = self.gateway.handle_all([call for _, call, _ in taken])
+        took_ns = time.monotonic_ns() - began_ns
+        self.load.handled_ns += took_ns
+        self._each_ns += (took_ns / len(taken) - self._each_ns) / 8
+        self._together = max(1, min(_MOST_TOGETHER, int(_TOGETHER_NS / self._each_ns)))
+        for (connection, call, keep), reply in zip(taken, replies, strict=True):
+            self._take(connection, call, reply, keep and not self._draining)
+
+    def _take(self, connection: HttpConnection, call: Call, reply: Reply | Awaitable[Reply], keep: bool) -> None:
         if isinstance(reply, Reply):
             self._release(connection, call, reply, keep)
             return
