@@ -1,4 +1,4 @@
-"""Three times as many requests as a served model can answer, through the edge; writes benchmarks/results/overload.json.
+"""Up to three times the requests that a served model can answer, through the edge; writes results/overload.json.
 
     python benchmarks/overload.py [--seconds 60] [--factor 3] [--rows 1 40] [--place FOLDER] [--out FILE]
 

@@ -53,12 +53,12 @@ def _number(value: Any) -> Any:
     return pc.cast(value, _FLOAT64, safe=False)
 
 
-def _column(value: Any) -> Any:
+def _feature(value: Any) -> Any:
     return _defined(_number(value))
 
 
-def _plain(value: Any) -> float | None:
-    """Return of one row what `_column` gives, without the way through another scalar."""
+def _feature_of_row(value: Any) -> float | None:
+    """Return of one row what `_feature` gives, without the way through another scalar."""
     number = value.as_py()
     if not isinstance(number, (int, float)):
         number = _number(value).as_py()
@@ -152,11 +152,11 @@ class Expression:
         Raises:
             ExpressionInvalid: a column is missing, or of a type that a function does not take.
         """
-        return self._result(columns, _column)
+        return self._result(columns, _feature)
 
     def of_row(self, values: Mapping[str, pa.Scalar]) -> float | None:
         """Return the feature of one row, None where `evaluate` gives null; raises as it does."""
-        return cast("float | None", self._result(values, _plain))
+        return cast("float | None", self._result(values, _feature_of_row))
 
     def _result(self, columns: Columns, finish: Callable[[Any], Any]) -> Any:
         missing = self.inputs - columns.keys()

@@ -193,11 +193,11 @@ class HttpListener:
         begun = 0
         try:
             while begun < n_arrived:
-                some = self._arrived[begun : begun + min(self._together, n_arrived - begun)]
+                some = self._arrived[begun : min(begun + self._together, n_arrived)]
                 begun += len(some)
                 self._answer_some(some)
-        finally:
-            del self._arrived[:n_arrived]
+        finally:  # whatever went wrong with some, the others are answered
+            del self._arrived[:begun]
             if self._arrived:
                 self._loop.call_soon(self._begin)
 

@@ -3,7 +3,7 @@
 The work of a call is an iterator: None after each stage, at last what came of it. Side by side, each stage is done for
 every call before the next one is for any. The code of a stage is in the processor's caches for all but the first call
 then; a call by itself drives out in each stage what the one before it has brought in. With calls of one row that is a
-fifth of a replica's time.
+sixth of a replica's time.
 """
 
 from __future__ import annotations
