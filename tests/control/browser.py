@@ -104,9 +104,10 @@ class RegistryPages:
 
     def _open(self, model: str, version: str) -> None:
         """Go from the list of models to the model, and from there to the version, as somebody does who looks for it."""
+        # What is shown shall be what is there now, and another part behind the # alone loads nothing anew. (A reload
+        # right after would: Chromium refuses it, "not attached to an active page", while the page before still goes.)
+        self._page.goto("about:blank")
         self._page.goto(f"{self._url}/#/models", wait_until="commit")
-        # Only the part behind the # may have changed; what is shown shall be what is there now.
-        self._page.reload(wait_until="commit")
         self._page.get_by_role("link", name=model, exact=True).first.click()
         self._page.get_by_role("link", name=f"Version {version}", exact=True).first.click()
         self._page.get_by_title(re.compile("^(Add|Edit) aliases$")).wait_for()

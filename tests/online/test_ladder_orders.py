@@ -28,7 +28,7 @@ pytestmark = [
 ]
 SCALING = ScalingPolicy(p99_ms=1_000, up_delay_s=0, down_delay_s=600)
 SPEC = ServeSpec(
-    model="members@champion", max_replicas=2, scaling=SCALING, degrade=DegradeSpec(version="members/2"),
+    model="members@champion", max_replicas=2, scaling=SCALING, degrade=DegradeSpec(version="members/2", leave_s=1),
     audit=AuditPolicy(reserve_mb=1),
 )  # fmt: skip
 
@@ -47,7 +47,7 @@ def labelled(url: str, row: dict[str, Any]) -> tuple[str | None, str]:
 
 
 def test_an_order_to_degrade_reaches_the_replicas_and_ends(url: str, binary: Trained) -> None:
-    """Version 2 answers, labelled, while the order stands; asking again changes nothing; a past end is no order."""
+    """Version 2 answers, labelled, while the order stands; asking again changes nothing; after its end all is full."""
     ladder = ServeLadder()
     before = labelled(url, binary.rows[0])
     said = ladder.set("members", "degrade", True, "a rule")
@@ -57,14 +57,16 @@ def test_an_order_to_degrade_reaches_the_replicas_and_ends(url: str, binary: Tra
     degraded = {labelled(url, row) for row in binary.rows[:40]}
     ladder.set("members", "degrade", True, "over", until=SystemClock().now() - timedelta(seconds=1))
     over = comes_true(lambda: state("order") is None)
+    full = comes_true(lambda: state("share") == 0)
+    after = {labelled(url, row) for row in binary.rows[:40]}
     taken_back = ladder.set("members", "degrade", False, "")
     nothing = ladder.set("members", "degrade", False, "")
 
     assert (None, "1") == before
     assert said.startswith("answers in the cheaper way until")
     assert again.startswith("answers in the cheaper way until")
-    assert [True, True, True] == [on, share, over]
-    assert {("true", "2"), (None, "1")} == degraded
+    assert [True, True, True, True] == [on, share, over, full]
+    assert [{("true", "2"), (None, "1")}, {(None, "1")}] == [degraded, after]
     assert ["answers in full when the load lets it", "nothing was asked for"] == [taken_back, nothing]
 
 
