@@ -18,11 +18,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from twinscore.edge.runtime_api import RuntimeApi, ask
 from twinscore.errors import StackError
 from twinscore.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from twinscore.edge.slots import Slot
 
 PROGRAM = Path(__file__).with_name("backend.py")
 BODY = b'{"income": 52000.0}'
@@ -125,6 +130,18 @@ class Edge:
                         break
             return said
 
+    def slots(self) -> dict[str, tuple[Slot, ...]]:
+        """The slots of each backend, as HAProxy has them; one that is just being reloaded needs a moment to say it."""
+        found: list[dict[str, tuple[Slot, ...]]] = []
+
+        def says_it() -> bool:
+            with suppress(StackError):
+                found.append(RuntimeApi(self.folder / "admin.sock").slots())
+            return bool(found)
+
+        wait_until(says_it)
+        return found[0]
+
     def haproxy(self) -> int:
         """Process id of HAProxy's master; one that has just been started needs a moment to say it."""
         found: list[int] = []
@@ -138,8 +155,6 @@ class Edge:
 
     def _masters(self) -> list[int]:
         """What HAProxy's own socket says now: nobody where no proxy runs."""
-        from twinscore.edge.runtime_api import ask
-
         with suppress(StackError):
             lines = ask(self.folder / "master.sock", "show proc").splitlines()
             return [int(line.split()[0]) for line in lines if "master" in line]

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from twinscore.edge.runtime_api import RuntimeApi
-
 from .backend import Backend, serving
 from .conftest import BODY, JSON, Edge, edge, load, own_port, wait_until
 
@@ -44,13 +42,12 @@ def test_each_replica_has_one_slot_that_stays(own_edge: Edge) -> None:
     """The keeper changes the slots once per change of the roster, and then leaves them alone."""
     for name in ("a", "b"):
         own_edge.replica("loans", name)
-    api = RuntimeApi(own_edge.folder / "admin.sock")
-    before = api.slots()["model-loans"]
+    before = own_edge.slots()["model-loans"]
     time.sleep(1.5)
     said = (own_edge.settings.home / "edge.log").read_text()
 
     assert [(slot.name, slot.state) for slot in before if slot.state != "maint"] == [("s1", "ready"), ("s2", "ready")]
-    assert api.slots()["model-loans"] == before
+    assert own_edge.slots()["model-loans"] == before
     assert said.count("edge_slots") == 1
     assert said.count("edge_reloaded") == 1
 

@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twinscore.access.keys import create_key
 from twinscore.audit.places import model_folder
 from twinscore.audit.reader import Entry, read_model
-from twinscore.edge.runtime_api import RuntimeApi
 from twinscore.online.front import Front
 from twinscore.online.gateway import Gateway
 from twinscore.online.spec import AuditPolicy
@@ -56,8 +55,7 @@ class Stand:
 
     def sent_to(self) -> int:
         """Return to how many replicas the edge sends gRPC."""
-        slots = RuntimeApi(self.edge.folder / "admin.sock").slots().get("grpc-members", ())
-        return len([slot for slot in slots if slot.state == "ready"])
+        return len([slot for slot in self.edge.slots().get("grpc-members", ()) if slot.state == "ready"])
 
     def log(self) -> list[Entry]:
         """Return every record."""
@@ -184,7 +182,7 @@ def test_replicas_that_leave_and_models_that_come_cost_no_call(stand: Stand, bin
     )  # fmt: skip
     wait_until(lambda: stand.sent_to() == 3)
     with load(stand, binary, "leaves") as told, serving(Backend(stand.edge.roster, "other", "o")):
-        wait_until(lambda: "model-other" in RuntimeApi(stand.edge.folder / "admin.sock").slots())
+        wait_until(lambda: "model-other" in stand.edge.slots())
         front.close()
 
     assert {"OK"} == set(told.values())

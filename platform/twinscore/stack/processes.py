@@ -26,6 +26,8 @@ MARK = "_TWINSCORE_STACK"
 
 _PROC = Path("/proc")
 _POLL_S = 0.1
+_KILLED_S = 10.0
+"""No process can refuse to be killed, but one that waits for a disk, or for the processor, is not gone at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def end(mark: str, leaders: Iterable[Process] = (), *, grace_s: float = 15.0, te
     """End every process of a stack and return those that survived, which should be none.
 
     First the leaders are asked (SIGTERM) and given `grace_s` to end their own children in order. Then what is left is
-    asked, given `term_s`, and killed.
+    asked, given `term_s`, and killed; killed ones are waited for as long as a busy machine needs to bury them.
     """
     leaders = tuple(leaders)
     for leader in leaders:
@@ -103,7 +105,7 @@ def end(mark: str, leaders: Iterable[Process] = (), *, grace_s: float = 15.0, te
     deadline = time.monotonic() + grace_s
     while any(is_alive(leader) for leader in leaders) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
-    for number, patience_s in ((signal.SIGTERM, term_s), (signal.SIGKILL, term_s)):
+    for number, patience_s in ((signal.SIGTERM, term_s), (signal.SIGKILL, max(term_s, _KILLED_S))):
         left = members(mark, leaders)
         if not left:
             return []
