@@ -104,6 +104,7 @@ def test_shares_over_http_and_an_entity_sticks(plain: Any, binary: Any, second: 
     wanted = expected_arms(rows, applied.routing)
     alone = [post(url, row).json() for row in rows]
     batch = post(url, {"instances": rows}).json()
+    large = post(url, {"instances": rows * 20}).json()  # the canary's rows are more than go straight to its process
     by_arm = {"live": scores(binary.endpoint, rows), "canary": scores(second, rows)}
 
     assert 2 == applied.replicas
@@ -115,6 +116,7 @@ def test_shares_over_http_and_an_entity_sticks(plain: Any, binary: Any, second: 
     right = [by_arm[arm][position] for position, arm in enumerate(wanted)]
     assert right == [row["score"] for row in batch["predictions"]]
     assert right == [answer["predictions"][0]["score"] for answer in alone]
+    assert [*zip(wanted, right, strict=True)] * 20 == [(row["arm"], row["score"]) for row in large["predictions"]]
     share = wanted.count("canary") / len(wanted)
     assert abs(share - 0.2) <= 3.2905 * math.sqrt(0.2 * 0.8 / len(wanted))
 

@@ -6,6 +6,7 @@ A Serve handle routes on a loop of Serve's own, so it may be awaited from any lo
 from __future__ import annotations
 
 import asyncio
+import pickle
 import threading
 import time
 from collections import Counter
@@ -24,6 +25,9 @@ DEPLOYMENT = "challenger"
 
 _MOST_WAITING = 64
 """Calls of one replica that wait for one challenger at a time."""
+# Serve refuses messages above 4 MiB that go straight, answers included; so there is room for what the rows become.
+_STRAIGHT_ROWS = 256
+_STRAIGHT_BYTES = 1 << 20
 _FAILURES_BEFORE_REST = 5
 _REST_S = 1.0
 
@@ -182,4 +186,12 @@ def serve_ask(app: str) -> Ask:
     from ray import serve
 
     handle = serve.get_deployment_handle(DEPLOYMENT, app, _check_exists=False).options(method_name="score")
-    return cast("Ask", handle.remote)
+    # Straight from process to process, at half of what a call costs that goes by way of Ray's object references.
+    straight = handle.options(_by_reference=False)
+
+    def ask(payload: Any) -> Waiting:
+        if len(payload) <= _STRAIGHT_ROWS and len(packed := pickle.dumps(payload)) <= _STRAIGHT_BYTES:
+            return cast("Waiting", straight.remote(packed))
+        return cast("Waiting", handle.remote(payload))
+
+    return ask
