@@ -36,10 +36,12 @@ if TYPE_CHECKING:
 COMMAND_S = 300.0
 _PATIENCE_S = 0.25
 """Of one question while nobody may be there."""
+_ALONE: dict[str, Any] = {"routing": {}}
+"""Nobody beside the live version. Who is beside it stays where no routing is given, a shadow of the way before, too."""
 VARIANTS: dict[str, dict[str, Any]] = {
-    "twinscore": {},
-    "twinscore_2": {"replicas": 2},
-    "twinscore_no_audit": {"audit": {"enabled": False}},
+    "twinscore": _ALONE,
+    "twinscore_2": _ALONE | {"replicas": 2},
+    "twinscore_no_audit": _ALONE | {"audit": {"enabled": False}},
     "twinscore_shadow": {"routing": {"shadows": [{"version": "2", "sampling": "100%"}]}},
 }
 """Deployment options of each way; one that this version does not know is reported as such."""
