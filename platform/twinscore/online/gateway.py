@@ -19,6 +19,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,8 +65,9 @@ if TYPE_CHECKING:
 __all__ = ["Gateway", "Reply"]
 
 _INLINE_BODY_BYTES = 32 * 1024
-"""Bodies up to this size are answered on the event loop; larger ones in a thread, so that health answers meanwhile."""
+"""Bodies up to this size are answered on the event loop; larger ones in a thread, so that health answers meanwhile.
 
+One at a time: two would take turns at Python's lock, and more requests are answered without the cost of these turns."""
 _RETRY = ((b"retry-after", b"1"),)
 _PAGE = Noted("page")
 _log = structlog.get_logger("twinscore.online")
@@ -122,6 +124,7 @@ class Gateway:
             "/invocations": Invocations(partial=partial),
             f"/v2/models/{model}/infer": InferenceV2(partial=partial),
         }
+        self._large = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
         self._pages = {**PAGES, "/metrics": self._counted, "/evidence": self._evidence}
 
     @property
@@ -258,7 +261,8 @@ class Gateway:
             return self._failed(wire, call, caller, asked, error)
 
     async def _in_thread(self, wire: WireFormat, call: Call) -> Reply:
-        reply: Reply | Awaitable[Reply] = await asyncio.to_thread(finish, self._stages(wire, call))
+        answering = self._large.submit(finish, self._stages(wire, call))
+        reply: Reply | Awaitable[Reply] = await asyncio.wrap_future(answering)
         return reply if isinstance(reply, Reply) else await reply
 
     def _failed(self, wire: WireFormat, call: Call, caller: str, asked: Asked | None, error: Exception) -> Reply:
