@@ -6,19 +6,20 @@ A Serve handle routes on a loop of Serve's own, so it may be awaited from any lo
 from __future__ import annotations
 
 import asyncio
-import pickle
 import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
+import msgspec
+
 if TYPE_CHECKING:
     from twinscore.online.answer import Prediction
     from twinscore.online.evidence_arm import ArmBook
     from twinscore.rollout.memory_trend import MemoryTrend
 
-__all__ = ["DEPLOYMENT", "Ask", "Caller", "ChallengerFailedError", "Scored", "Waiting", "serve_ask"]
+__all__ = ["DEPLOYMENT", "Ask", "Caller", "ChallengerFailedError", "Scored", "Waiting", "goes_straight", "serve_ask"]
 
 DEPLOYMENT = "challenger"
 """Name of the one deployment in a challenger's application."""
@@ -28,6 +29,7 @@ _MOST_WAITING = 64
 # Serve refuses messages above 4 MiB that go straight, answers included; so there is room for what the rows become.
 _STRAIGHT_ROWS = 256
 _STRAIGHT_BYTES = 1 << 20
+_encoder = msgspec.msgpack.Encoder()
 _FAILURES_BEFORE_REST = 5
 _REST_S = 1.0
 
@@ -186,12 +188,20 @@ def serve_ask(app: str) -> Ask:
     from ray import serve
 
     handle = serve.get_deployment_handle(DEPLOYMENT, app, _check_exists=False).options(method_name="score")
-    # Straight from process to process, at half of what a call costs that goes by way of Ray's object references.
+    # Straight from process to process, at three fifths of what a call costs by way of Ray's object references.
     straight = handle.options(_by_reference=False)
+    return lambda payload: cast("Waiting", (straight if goes_straight(payload) else handle).remote(payload))
 
-    def ask(payload: Any) -> Waiting:
-        if len(payload) <= _STRAIGHT_ROWS and len(packed := pickle.dumps(payload)) <= _STRAIGHT_BYTES:
-            return cast("Waiting", straight.remote(packed))
-        return cast("Waiting", handle.remote(payload))
 
-    return ask
+def goes_straight(payload: Any) -> bool:
+    """Say whether rows are few and small enough for one message, and whatever they become for one back.
+
+    >>> goes_straight([{"id": 7}]), goes_straight([{"id": 7}] * 257), goes_straight([{"text": "x" * 2**21}])
+    (True, False, False)
+    """
+    if not isinstance(payload, list) or len(payload) > _STRAIGHT_ROWS:
+        return False
+    try:
+        return len(_encoder.encode(payload)) <= _STRAIGHT_BYTES
+    except (TypeError, ValueError, OverflowError):  # a value that cannot be measured so
+        return False

@@ -6,7 +6,6 @@ only while nobody else wants it, may take so much memory and no more, and is rep
 
 from __future__ import annotations
 
-import pickle
 import re
 import resource
 import time
@@ -102,10 +101,8 @@ class ChallengerReplica:
             most = mapped + 2 * memory_mb * MIB
             resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
-    def score(self, payload: Sequence[Mapping[str, Any]] | pa.Table | bytes) -> Scored:
-        """Return predictions for typed rows or a conformed table, pickled or not; a refused row carries its errors."""
-        if isinstance(payload, bytes):
-            payload = pickle.loads(payload)  # noqa: S301 - as Serve does with all that a handle sends
+    def score(self, payload: Sequence[Mapping[str, Any]] | pa.Table) -> Scored:
+        """Return predictions for typed rows or a conformed table; a row that is refused carries its errors."""
         rows = payload if isinstance(payload, list) else ()
         asked = Asked(rows, at="/rows", table=None if isinstance(payload, list) else payload, partial=True)
         started_ns = time.monotonic_ns()
