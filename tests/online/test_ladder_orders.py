@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -51,13 +51,13 @@ def test_an_order_to_degrade_reaches_the_replicas_and_ends(url: str, binary: Tra
     ladder = ServeLadder()
     before = labelled(url, binary.rows[0])
     said = ladder.set("members", "degrade", True, "a rule")
-    on = comes_true(lambda: state("order") is not None)
+    on = comes_true(lambda: everywhere(lambda ladder: ladder["order"] is not None))
     again = ladder.set("members", "degrade", True, "a rule")
-    share = comes_true(lambda: state("share") > 0)
+    share = comes_true(lambda: everywhere(lambda ladder: ladder["share"] > 0))
     degraded = {labelled(url, row) for row in binary.rows[:40]}
     ladder.set("members", "degrade", True, "over", until=SystemClock().now() - timedelta(seconds=1))
-    over = comes_true(lambda: state("order") is None)
-    full = comes_true(lambda: state("share") == 0)
+    over = comes_true(lambda: everywhere(lambda ladder: ladder["order"] is None))
+    full = comes_true(lambda: everywhere(lambda ladder: ladder["share"] == 0))
     after = {labelled(url, row) for row in binary.rows[:40]}
     taken_back = ladder.set("members", "degrade", False, "")
     nothing = ladder.set("members", "degrade", False, "")
@@ -99,6 +99,7 @@ def test_what_a_model_cannot_do_is_refused_by_name(serve_settings: Settings, url
         serve_model(serve_settings, "members", spec=absent)
 
 
-def state(name: str) -> Any:
-    found = list(replica_states("members").values())
-    return found[0]["ladder"][name]
+def everywhere(so: Callable[[dict[str, Any]], bool]) -> bool:
+    """Whether it is so on every replica; the other test leaves two."""
+    found = replica_states("members")
+    return len(found) == running_replicas("members", "endpoint") and all(so(one["ladder"]) for one in found.values())
